@@ -1,0 +1,5 @@
+"""A trained network on another runtime, and the proof that it is the same network.
+
+:mod:`nnopt_course.transfer.targets` has one module a target; :mod:`nnopt_course.transfer.parity`
+compares what two of them answer.
+"""
