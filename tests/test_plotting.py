@@ -1,0 +1,154 @@
+import inspect
+from itertools import combinations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from nnopt_course import plotting
+
+DRAW = {
+    "weight_histogram": lambda **k: plotting.weight_histogram(np.array([-1.0, 0.5, 2.0]), **k),
+    "mask_picture": lambda **k: plotting.mask_picture(np.eye(3), **k),
+    "accuracy_against_sparsity": lambda **k: plotting.accuracy_against_sparsity(
+        {"a": ([0.0, 0.5], [0.9, 0.8])}, **k
+    ),
+    "report_bars": lambda **k: plotting.report_bars(["a", "b"], [1.0, 2.0], label="bytes", **k),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_window():
+    before = mpl.get_backend()
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+    plt.switch_backend(before)
+
+
+def pixels(figure):
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_draws_on_the_given_axes(name):
+    figure, ax = plt.subplots()
+    before = pixels(figure).copy()
+    assert DRAW[name](ax=ax) is ax
+    assert plt.get_fignums() == [figure.number]
+    assert (pixels(figure) != before).any()
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_new_figure_is_opaque_white_and_legible(name):
+    figure = DRAW[name]().figure
+    picture = pixels(figure)
+    assert (picture[..., 3] == 255).all()
+    assert (picture[0, 0] == 255).all()
+    letters = [t for t in figure.findobj(mpl.text.Text) if t.get_text().strip()]
+    on_a_phone = 350 / 96 / figure.get_size_inches()[0]
+    assert letters
+    assert min(t.get_fontsize() for t in letters) * on_a_phone >= 9.8
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_the_readers_own_settings_stay(name):
+    before = mpl.rcParams.copy()
+    DRAW[name]()
+    assert mpl.rcParams == before
+
+
+def test_every_public_function_is_tested_here():
+    functions = {n for n in plotting.__all__ if inspect.isfunction(getattr(plotting, n))}
+    assert functions - {"style"} == set(DRAW)
+
+
+def test_style_sets_the_style():
+    with mpl.rc_context():
+        plotting.style()
+        assert all(
+            mpl.rcParams[key] == value
+            for key, value in plotting.STYLE.items()
+            if key != "figure.figsize"
+        )
+        assert tuple(mpl.rcParams["figure.figsize"]) == plotting.STYLE["figure.figsize"]
+
+
+def test_lines_stand_out_on_white():
+    """WCAG 1.4.11: graphics need a contrast of 3:1. Orange and purple carry markers as well."""
+
+    def luminance(color):
+        c = np.array(to_rgb(color))
+        linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    first_three = [plotting.COLORS[name] for name in ("blue", "vermilion", "green")]
+    assert min(1.05 / (luminance(color) + 0.05) for color in first_three) >= 3
+
+
+def test_series_differ_in_more_than_color():
+    looks = [(entry["marker"], entry["linestyle"]) for entry in plotting.STYLE["axes.prop_cycle"]]
+    assert all(a != b for a, b in combinations(looks, 2))
+
+
+def test_histogram_counts_every_weight_once():
+    before, after = np.array([-1.0, -0.2, 0.1, 3.0]), np.array([-1.0, 0.0, 0.0, 3.0])
+    ax = plotting.weight_histogram(before, after)
+    bars = [patch for patch in ax.patches if hasattr(patch, "get_height")]
+    assert sum(bar.get_height() for bar in bars) == 4
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["before", "after (50.0 % zeros)"]
+
+
+def test_mask_picture_shows_kept_dark_and_removed_light():
+    ax = plotting.mask_picture(np.array([[0.0, -2.0]]))
+    image = ax.images[0]
+    removed, kept = image.cmap(image.norm(image.get_array()))[0][:, :3].mean(axis=1)
+    assert kept < 0.4 < 0.8 < removed
+
+
+def test_curves_are_the_arrays():
+    x, y = [0.5, 0.9], [0.98, 0.91]
+    ax = plotting.accuracy_against_sparsity({"ours": (x, y)}, baseline=0.99)
+    line, level = ax.lines
+    assert line.get_xydata().tolist() == [list(pair) for pair in zip(x, y, strict=True)]
+    assert set(level.get_ydata()) == {0.99}
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["ours", "not pruned"]
+
+
+def test_bars_start_at_zero_and_the_first_is_on_top():
+    ax = plotting.report_bars(["a", "b"], [1.0, 2.0], label="bytes", number=".1f")
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 1), (0, 2)]
+    assert ax.yaxis_inverted()
+    assert [text.get_text() for text in ax.texts] == ["1.0", "2.0"]
+    assert ax.get_xlim()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        pytest.param(lambda: plotting.weight_histogram(np.array([])), "not empty", id="no-weights"),
+        pytest.param(lambda: plotting.weight_histogram(np.array([np.nan])), "finite", id="nan"),
+        pytest.param(
+            lambda: plotting.mask_picture(np.ones(4)), r"received shape \(4,\)", id="flat-mask"
+        ),
+        pytest.param(lambda: plotting.accuracy_against_sparsity({}), "at least one", id="no-curve"),
+        pytest.param(
+            lambda: plotting.accuracy_against_sparsity({"a": ([0.1], [])}),
+            "expected 1 accuracies",
+            id="short-curve",
+        ),
+        pytest.param(lambda: plotting.report_bars(["a"], [1, 2], label=""), "each of 1", id="bars"),
+        pytest.param(
+            lambda: plotting.report_bars(["a"], [-1.0], label=""),
+            r"received \[-1.0\]",
+            id="negative",
+        ),
+    ],
+)
+def test_bad_input_is_refused(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
+    assert plt.get_fignums() == []
