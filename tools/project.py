@@ -7,6 +7,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
+PACKAGE = "nnopt_course"
+
+# The modules that may import Keras or TensorFlow. Every other one is NumPy (and SciPy) only, and a
+# test imports it to see.
+KERAS_MODULES = frozenset(
+    f"{PACKAGE}.{name}"
+    for name in (
+        "data",
+        "evaluation.accuracy",
+        "models",
+        "pruning.iterative",
+        "pruning.one_shot",
+        "quantization.post_training",
+        "tfmot_bridge",
+        "training",
+        "transfer.targets.litert",
+        "weights",
+    )
+)
 
 
 def pyproject() -> dict:
@@ -17,6 +36,26 @@ def pyproject() -> dict:
 def address() -> str:
     """The repository's public address, which stands in pyproject.toml and nowhere else."""
     return pyproject()["project"]["urls"]["Homepage"].rstrip("/")
+
+
+def site_address() -> str:
+    """The address of the published book, on the pages of the repository's owner."""
+    owner, name = address().rsplit("/", 2)[-2:]
+    return f"https://{owner}.github.io/{name}/"
+
+
+def modules() -> list[str]:
+    """Every module of the package, by its dotted name."""
+    names = []
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return [name for name in sorted(names) if not name.endswith("__main__")]
+
+
+def is_folder(module: str) -> bool:
+    """Whether a module of the package is a folder of modules."""
+    return "." in module and (ROOT / module.replace(".", "/")).is_dir()
 
 
 def notebooks() -> list[Path]:

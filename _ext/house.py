@@ -1,0 +1,97 @@
+"""Sphinx extension: the address from its one place, the API page, nothing from another host."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from project import (  # noqa: E402
+    BRANCH,
+    KERAS_MODULES,
+    address,
+    is_folder,
+    modules,
+    site_address,
+)
+
+from nnopt_course.quiet import import_quietly  # noqa: E402
+
+API_PAGE = "chapters/appendix/api"
+
+
+def use_address(app: Sphinx, config: Config) -> None:
+    """Give the theme, the launch buttons and the page previews the address of pyproject.toml."""
+    config.html_theme_options.update(
+        repository_url=address(),
+        repository_branch=BRANCH,
+        path_to_docs="",
+        use_repository_button=True,
+        use_issues_button=True,
+        navbar_persistent=[],
+        pygments_light_style="a11y-high-contrast-light",
+        pygments_dark_style="a11y-high-contrast-dark",
+    )
+    config.html_context["default_mode"] = "auto"
+    config.html_baseurl = config.ogp_site_url = site_address()
+
+
+def is_foreign(asset: Any) -> bool:
+    """Whether a script or style sheet is thebe's or comes from another host."""
+    name = str(getattr(asset, "filename", asset) or "")
+    body = str(getattr(asset, "attributes", {}).get("body", ""))
+    return "//" in name or "thebe" in name or "thebe" in body
+
+
+def drop_foreign_assets(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Leave out what Jupyter Book adds to every page and this book does not use."""
+    for kind in ("script_files", "css_files"):
+        context[kind] = [asset for asset in context.get(kind, []) if not is_foreign(asset)]
+
+
+def api_text() -> str:
+    """A section for the package's own modules and one for each of its folders."""
+    sections: dict[str, list[str]] = {}
+    for name in modules():
+        top = ".".join(name.split(".")[:2])
+        folder = top if is_folder(top) else name.split(".")[0]
+        sections.setdefault(folder, []).append(name)
+    text = []
+    for folder in sorted(sections):
+        text.append(f"## {folder}\n")
+        for name in sections[folder]:
+            if name != folder:
+                text.append(f"### {name}{' †' if name in KERAS_MODULES else ''}\n")
+            text.append(f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n")
+    return "\n".join(text)
+
+
+def insert_api(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put the modules where the page's comment is."""
+    if page == API_PAGE:
+        import_quietly("keras")  # before autodoc does, with TensorFlow's log lines
+        source[0] = re.sub(r"<!--.*?-->", lambda _: api_text(), source[0], count=1)
+
+
+def outdated(app: Sphinx, env: BuildEnvironment, *_: set[str]) -> list[str]:
+    """Read the API page again when a module has come or gone."""
+    before, env.house_modules = getattr(env, "house_modules", None), modules()
+    return [API_PAGE] if before != env.house_modules and API_PAGE in env.found_docs else []
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("config-inited", use_address, priority=100)
+    app.connect("env-get-outdated", outdated)
+    app.connect("source-read", insert_api)
+    app.connect("html-page-context", drop_foreign_assets, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
