@@ -1,0 +1,109 @@
+"""Scores → masks: which entries stay.
+
+A mask is a boolean array, ``True`` where a weight stays. It removes *exactly* as many entries as
+asked for, also where scores are equal. **The tie rule: among equal scores, the first in C order is
+removed first.** The same scores therefore give the same mask, on every machine and every backend.
+
+(tfmot thresholds instead, keeping every entry that equals the threshold: with ties it may remove
+fewer.)
+
+Taught in: part 3, remove what matters least.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+
+import numpy as np
+
+from nnopt_course.pruning.selection import nth_lowest
+
+__all__ = ["connections", "lowest"]
+
+
+def lowest(scores: np.ndarray, n: int) -> np.ndarray:
+    """Mask that removes the ``n`` lowest scores: ``False`` there, ``True`` elsewhere.
+
+    What lies below the n-th lowest score goes; of what equals it, the first in C order, until n
+    are gone. Linear time, no sort.
+
+    Args:
+        scores: array of any shape, any real dtype, at least one entry.
+        n: how many to remove, in [0, ``scores.size``].
+
+    Returns:
+        Boolean array of the same shape with exactly ``n`` entries ``False``.
+
+    Raises:
+        ValueError: empty scores, NaN among them, or n out of range.
+        TypeError: n is not an integer.
+
+    Example:
+        >>> lowest(np.array([0.3, 0.1, 0.3, 0.3, 0.9]), 3)  # 0.1 and the first two 0.3
+        array([False, False, False,  True,  True])
+    """
+    scores = np.asarray(scores)
+    n = operator.index(n)
+    if scores.size == 0:
+        raise ValueError(f"expected at least one score; received shape {scores.shape}")
+    if not 0 <= n <= scores.size:
+        raise ValueError(f"the number to remove must be in [0, {scores.size}]; received {n}")
+    cut = nth_lowest([scores], max(n, 1))
+    if n == 0:
+        return np.ones(scores.shape, dtype=bool)
+    keep = scores > cut.value
+    spared = sum(cut.below) + sum(cut.equal) - n
+    if spared:  # Of the entries that equal the cut, the last ones in C order stay.
+        keep |= _last(scores.ravel() == cut.value, spared).reshape(scores.shape)
+    return keep
+
+
+def connections(
+    scores: Mapping[str, np.ndarray], remove: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Masks of single connections: in each array, the lowest scores go.
+
+    Args:
+        scores: path → array.
+        remove: path → how many entries to remove there; what an allocation gives.
+
+    Returns:
+        path → boolean array, ``True`` where a connection stays.
+
+    Raises:
+        ValueError: the two do not name the same paths; otherwise as :func:`lowest`, with the path.
+
+    Example:
+        >>> connections({"hidden/kernel": np.array([[3.0, 1.0], [2.0, 4.0]])}, {"hidden/kernel": 2})
+        {'hidden/kernel': array([[ True, False],
+               [False,  True]])}
+    """
+    if set(scores) != set(remove):
+        raise ValueError(
+            f"expected counts for {sorted(scores)}; received counts for {sorted(remove)}"
+        )
+    masks = {}
+    for path, array in scores.items():
+        try:
+            masks[path] = lowest(array, remove[path])
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{path}: {error}") from None
+    return masks
+
+
+def _last(where: np.ndarray, count: int) -> np.ndarray:
+    """Keep only the last ``count`` True entries of ``where`` (one-dimensional, changed in place).
+
+    Where they begin is found by halving: a list of their indices would need eight times the memory.
+    """
+    start, stop = 0, where.size  # The count-th True from the end lies in [start, stop).
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        right = int(np.count_nonzero(where[middle:stop]))
+        if right >= count:
+            start = middle
+        else:
+            stop, count = middle, count - right
+    where[:start] = False
+    return where
