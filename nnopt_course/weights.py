@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Weight", "clone", "get_weights", "kernels", "require_built", "set_weights"]
+__all__ = ["Weight", "clone", "get_weights", "kernels", "require_built", "set_weights", "variables"]
 
 # kind: (axes that count inputs, axes that count outputs) of the kernel.
 KERNEL_AXES = {
@@ -134,19 +134,34 @@ def set_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
             ...
         ValueError: logits/bias: expected shape (10,); received (9,)
     """
-    variables = {path: variable for path, (_, _, variable) in _variables(model).items()}
+    targets = variables(model)
     values = {}
     for path, array in arrays.items():
-        if path not in variables:
-            raise ValueError(f"no weight is called {path!r}; the model has {', '.join(variables)}")
+        if path not in targets:
+            raise ValueError(f"no weight is called {path!r}; the model has {', '.join(targets)}")
         values[path] = np.asarray(array)
-        expected = tuple(variables[path].shape)
+        expected = tuple(targets[path].shape)
         if values[path].shape != expected:
             raise ValueError(f"{path}: expected shape {expected}; received {values[path].shape}")
         if not np.isfinite(values[path]).all():
             raise ValueError(f"{path}: expected finite values; received NaN or infinity")
     for path, value in values.items():
-        variables[path].assign(value)
+        targets[path].assign(value)
+
+
+def variables(model: Any) -> dict[str, Any]:
+    """Every weight of a model as the Keras variable itself, for code that runs inside a train step.
+
+    Args:
+        model: a built model.
+
+    Returns:
+        path → variable, under the same paths as :func:`get_weights`.
+
+    Raises:
+        ValueError: the model is not built, or two layers share a name.
+    """
+    return {path: variable for path, (_, _, variable) in _variables(model).items()}
 
 
 def clone(model: Any) -> Any:
@@ -212,7 +227,7 @@ def _describe(path: str, layer_name: str, layer: Any, variable: Any) -> Weight:
         layer=layer_name,
         kind=kind,
         role=role,
-        value=np.array(variable),
+        value=variable.numpy().copy(),
         input_axes=input_axes,
         output_axes=output_axes,
         positions=_positions(layer) if input_axes else 1,
