@@ -59,6 +59,14 @@ def drop_foreign_assets(
         context[kind] = [asset for asset in context.get(kind, []) if not is_foreign(asset)]
 
 
+def mend_roles(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Docutils gives the entries of a bibliography a role that ARIA has withdrawn."""
+    if "body" in context:
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+
+
 def api_text() -> str:
     """A section for the package's own modules and one for each of its folders."""
     sections: dict[str, list[str]] = {}
@@ -93,5 +101,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", use_address, priority=100)
     app.connect("env-get-outdated", outdated)
     app.connect("source-read", insert_api)
+    app.connect("html-page-context", mend_roles)
     app.connect("html-page-context", drop_foreign_assets, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

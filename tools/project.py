@@ -5,6 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
 PACKAGE = "nnopt_course"
@@ -53,6 +55,12 @@ def modules() -> list[str]:
     return [name for name in sorted(names) if not name.endswith("__main__")]
 
 
+def path_of(module: str) -> Path:
+    """The file of a module of the package."""
+    path = ROOT / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def is_folder(module: str) -> bool:
     """Whether a module of the package is a folder of modules."""
     return "." in module and (ROOT / module.replace(".", "/")).is_dir()
@@ -62,3 +70,17 @@ def notebooks() -> list[Path]:
     """Every notebook of the book, in the order of the folders."""
     found = (ROOT / "chapters").rglob("*.ipynb")
     return sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
+
+
+def toc_pages() -> list[str]:
+    """The pages that _toc.yml lists, as paths without a suffix, in reading order."""
+
+    def files(node: object) -> list[str]:
+        if isinstance(node, list):
+            return [page for item in node for page in files(item)]
+        if isinstance(node, dict):
+            own = [node[key] for key in ("root", "file") if key in node]
+            return own + [page for value in node.values() for page in files(value)]
+        return []
+
+    return files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
