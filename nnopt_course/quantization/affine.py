@@ -1,0 +1,287 @@
+r"""The course's one convention for quantization: a real number is a scaled integer.
+
+.. math::
+    q = \mathrm{clip}\bigl(\mathrm{round}(x / s) + z,\ q_{\min},\ q_{\max}\bigr), \qquad
+    x \approx s \cdot (q - z)
+
+:math:`s` is the scale, a positive float32; :math:`z` the zero point, an integer of the same type as
+:math:`q`. Rounding is to nearest, half to even. Zero is always represented exactly: padding, ReLU
+and pruned weights depend on it. The convention is LiteRT's and ONNX's.
+
+References:
+    B. Jacob et al. Quantization and training of neural networks for efficient
+    integer-arithmetic-only inference. CVPR 2018, equation 1.
+
+See the chapter "From floats to integers".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["QuantParams", "choose_params", "dequantize", "params_for", "quantize"]
+
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantParams:
+    """How integers stand for real numbers.
+
+    Attributes:
+        scale: real distance of two neighboring integers, float32: one number, or one a channel.
+        zero_point: the integer that stands for 0, int32: same shape as ``scale``.
+        bits: width of the integers, 2 to 16.
+        signed: integers in [−2^(bits−1), 2^(bits−1) − 1] if True, in [0, 2^bits − 1] if not.
+        axis: the axis of the array that ``scale`` belongs to; None for one scale per array.
+
+    Raises:
+        ValueError: if a scale is not positive and finite, a zero point does not fit, shapes
+            disagree, or bits are out of range.
+        TypeError: if bits or zero points are not integers.
+
+    Example:
+        >>> params = QuantParams(0.5, 0)
+        >>> params.qmin, params.qmax, params.dtype
+        (-128, 127, dtype('int8'))
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    bits: int = 8
+    signed: bool = True
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_bits(self.bits)
+        scale, zero_point = np.array(self.scale, np.float32), np.array(self.zero_point)
+        if not np.issubdtype(zero_point.dtype, np.integer):
+            raise TypeError(f"zero_point must be an integer; received dtype {zero_point.dtype}")
+        if scale.shape != zero_point.shape or scale.ndim != (self.axis is not None):
+            expected = "one scale and one zero point" + (" per channel" if scale.ndim else "")
+            raise ValueError(
+                f"expected {expected}; received shapes {scale.shape} and {zero_point.shape} with "
+                f"axis={self.axis}"
+            )
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError(f"scale must be positive and finite; received {scale}")
+        if ((zero_point < self.qmin) | (zero_point > self.qmax)).any():
+            raise ValueError(
+                f"zero_point must be in [{self.qmin}, {self.qmax}]; received {zero_point}"
+            )
+        for name, value in {"scale": scale, "zero_point": zero_point.astype(np.int32)}.items():
+            value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    @property
+    def qmin(self) -> int:
+        """The smallest integer."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def qmax(self) -> int:
+        """The largest integer."""
+        return (1 << (self.bits - self.signed)) - 1
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The NumPy type that holds the integers: 8 bits if they fit, else 16."""
+        name = "int8" if self.bits <= 8 else "int16"
+        return np.dtype(name if self.signed else f"u{name}")
+
+
+def _check_bits(bits: int) -> None:
+    if isinstance(bits, bool) or not isinstance(bits, int | np.integer):
+        raise TypeError(f"bits must be an integer; received {bits!r}")
+    if not 2 <= bits <= 16:
+        raise ValueError(f"bits must be in [2, 16]; received {bits}")
+
+
+def choose_params(
+    lo: float | np.ndarray,
+    hi: float | np.ndarray,
+    *,
+    bits: int = 8,
+    signed: bool = True,
+    symmetric: bool = False,
+    axis: int | None = None,
+) -> QuantParams:
+    r"""Scale and zero point for the values in [lo, hi].
+
+    The range is first widened to include 0. Then
+
+    .. math::
+        \text{asymmetric: } s = \frac{hi - lo}{q_{\max} - q_{\min}},\
+        z = \mathrm{round}(q_{\min} - lo / s); \qquad
+        \text{symmetric: } s = \frac{\max(|lo|, |hi|)}{2^{bits-1} - 1}
+
+    Symmetric puts the zero point in the middle, at 0 (signed) or 2^(bits−1) (unsigned), and leaves
+    the lowest integer unused, as LiteRT does for weights. If lo = hi = 0, the scale is 1.
+
+    Args:
+        lo: smallest value, or one a channel.
+        hi: largest value, same shape.
+        bits: width of the integers, 2 to 16.
+        signed: signed or unsigned integers.
+        symmetric: zero point in the middle.
+        axis: the channels' axis in the array to quantize, if ``lo`` and ``hi`` are per channel.
+
+    Returns:
+        The :class:`QuantParams`. Inside [lo, hi] the rounding error is at most scale / 2.
+
+    Raises:
+        ValueError: if a bound is not finite, lo > hi, or bits are out of range.
+
+    Example:
+        >>> params = choose_params(-1.0, 3.0, bits=2, signed=False)
+        >>> print(params.scale, params.zero_point)
+        1.3333334 1
+        >>> print(dequantize(quantize(np.array([-1.0, 0.0, 3.0]), params), params).round(2))
+        [-1.33  0.    2.67]
+
+    References:
+        R. Krishnamoorthi. Quantizing deep convolutional networks for efficient inference. 2018,
+        sections 2.1 and 2.2.
+    """
+    _check_bits(bits)
+    lo, hi = np.asarray(lo, np.float64), np.asarray(hi, np.float64)
+    if lo.shape != hi.shape or lo.ndim != (axis is not None):
+        raise ValueError(
+            f"lo and hi must be two numbers, or two vectors with an axis; received shapes "
+            f"{lo.shape} and {hi.shape} with axis={axis}"
+        )
+    if not (np.isfinite(lo).all() and np.isfinite(hi).all() and (lo <= hi).all()):
+        raise ValueError(f"lo and hi must be finite with lo <= hi; received {lo} and {hi}")
+    lo, hi = np.minimum(lo, 0.0), np.maximum(hi, 0.0)
+    half = 1 << (bits - 1)
+    qmin, qmax = (-half, half - 1) if signed else (0, 2 * half - 1)
+    scale = np.maximum(-lo, hi) / (half - 1) if symmetric else (hi - lo) / (qmax - qmin)
+    scale = np.where(scale == 0, 1.0, np.maximum(scale, _TINY)).astype(np.float32)
+    if symmetric:
+        zero_point = np.full(scale.shape, 0 if signed else half)
+    else:
+        zero_point = np.clip(np.rint(qmin - lo / scale.astype(np.float64)), qmin, qmax)
+    return QuantParams(scale, zero_point.astype(np.int32), bits, signed, axis)
+
+
+def params_for(
+    x: np.ndarray,
+    *,
+    bits: int = 8,
+    signed: bool = True,
+    symmetric: bool = False,
+    axis: int | None = None,
+) -> QuantParams:
+    """Scale and zero point from an array's own smallest and largest value.
+
+    Args:
+        x: values, any shape, finite.
+        bits: width of the integers, 2 to 16.
+        signed: signed or unsigned integers.
+        symmetric: zero point in the middle, usual for weights.
+        axis: one scale per index of this axis (per channel); None is one for all (per tensor).
+
+    Returns:
+        The :class:`QuantParams`; a constant array gets a range from 0 to that constant.
+
+    Raises:
+        ValueError: if the array is empty or not finite, or the axis does not exist.
+
+    Example:
+        >>> x = np.array([[0.5, -8.0], [1.0, 4.0]])
+        >>> print(params_for(x, symmetric=True, axis=1).scale.round(4))
+        [0.0079 0.063 ]
+    """
+    x = _checked(x)
+    if axis is None:
+        lo, hi = x.min(), x.max()
+    else:
+        if not -x.ndim <= axis < x.ndim:
+            raise ValueError(f"axis must be in [{-x.ndim}, {x.ndim}); received {axis}")
+        axis %= x.ndim
+        others = tuple(i for i in range(x.ndim) if i != axis)
+        lo, hi = x.min(axis=others), x.max(axis=others)
+    return choose_params(lo, hi, bits=bits, signed=signed, symmetric=symmetric, axis=axis)
+
+
+def quantize(x: np.ndarray, params: QuantParams) -> np.ndarray:
+    """Real numbers to integers: clip(round(x / scale) + zero_point).
+
+    Args:
+        x: values, finite; what lies outside the range becomes the nearest end.
+        params: scale and zero point.
+
+    Returns:
+        Integers of ``params.dtype``, same shape.
+
+    Raises:
+        ValueError: if a value is NaN or infinite, or the channels do not match.
+
+    Example:
+        >>> quantize(np.array([0.25, 0.75, -0.1, 99.0]), QuantParams(0.5, 0)).tolist()
+        [0, 2, 0, 127]
+    """
+    x = _checked(x)
+    scale, zero_point = _broadcast(params, x)
+    with np.errstate(over="ignore", under="ignore"):  # An infinite quotient is clipped as well.
+        q = np.divide(x, scale, dtype=np.float32)
+    np.rint(q, out=q)
+    q += zero_point.astype(np.float32)
+    return np.clip(q, params.qmin, params.qmax, out=q).astype(params.dtype)
+
+
+def dequantize(q: np.ndarray, params: QuantParams) -> np.ndarray:
+    """Integers to the real numbers they stand for: scale · (q − zero_point).
+
+    Args:
+        q: integers in [qmin, qmax].
+        params: scale and zero point.
+
+    Returns:
+        float32, same shape.
+
+    Raises:
+        TypeError: if ``q`` does not hold integers.
+        ValueError: if an integer is out of range, or the channels do not match.
+
+    Example:
+        >>> dequantize(np.array([0, 2, -128], np.int8), QuantParams(0.5, 0)).tolist()
+        [0.0, 1.0, -64.0]
+    """
+    q = np.asarray(q)
+    if not np.issubdtype(q.dtype, np.integer):
+        raise TypeError(f"q must hold integers; received dtype {q.dtype}")
+    if q.size and (q.min() < params.qmin or q.max() > params.qmax):
+        raise ValueError(
+            f"q must be in [{params.qmin}, {params.qmax}]; received {q.min()} to {q.max()}"
+        )
+    scale, zero_point = _broadcast(params, q)
+    x = q.astype(np.float32)
+    x -= zero_point.astype(np.float32)
+    x *= scale
+    return x
+
+
+def _checked(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.size == 0:
+        raise ValueError(f"x must not be empty; received shape {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"x must be finite; {np.sum(~np.isfinite(x))} of {x.size} values are not")
+    return x
+
+
+def _broadcast(params: QuantParams, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point, shaped so that they line up with the axis of ``x``."""
+    if params.axis is None:
+        return params.scale, params.zero_point
+    channels = len(params.scale)
+    if not -x.ndim <= params.axis < x.ndim or x.shape[params.axis] != channels:
+        raise ValueError(
+            f"expected {channels} channels on axis {params.axis}; received shape {x.shape}"
+        )
+    shape = [1] * x.ndim
+    shape[params.axis] = channels
+    return params.scale.reshape(shape), params.zero_point.reshape(shape)

@@ -1,0 +1,128 @@
+"""Post-training quantization by LiteRT's converter: recipes that need no further training.
+
+A recipe is a function that configures a ``tf.lite.TFLiteConverter``: ``recipe(converter) -> None``.
+Hand one to :func:`nnopt_course.transfer.targets.litert.export`. To add one of your own, write a
+function that sets the converter's attributes.
+
+=================  ===========  ============  ======================================================
+recipe             weights      activations   what it needs
+=================  ===========  ============  ======================================================
+:func:`float32`    float32      float32       nothing
+:func:`float16`    float16      float32       nothing
+:func:`dynamic_range`  int8     float32       nothing; small tensors and biases stay float32
+:func:`full_int8`  int8         int8          some inputs, to see the range of each activation
+:func:`sparse`     float32      float32       a pruned model: zeros are left out of the file
+=================  ===========  ============  ======================================================
+
+References:
+    R. Krishnamoorthi. Quantizing deep convolutional networks for efficient inference. 2018.
+
+See the chapter "From floats to integers".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Recipe", "dynamic_range", "float16", "float32", "full_int8", "sparse"]
+
+Recipe = Callable[[Any], None]
+
+
+def float32() -> Recipe:
+    """Change nothing: every weight and activation stays float32."""
+
+    def configure(converter: Any) -> None:
+        converter.optimizations = []
+
+    return configure
+
+
+def float16() -> Recipe:
+    """Store weights as float16: half the bytes; the interpreter computes in float32."""
+
+    def configure(converter: Any) -> None:
+        tf = _tensorflow()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+
+    return configure
+
+
+def dynamic_range() -> Recipe:
+    """Store weights as int8; quantize each layer's input on the fly, by its own range.
+
+    The converter leaves kernels with fewer than 1,024 entries in float32.
+    """
+
+    def configure(converter: Any) -> None:
+        converter.optimizations = [_tensorflow().lite.Optimize.DEFAULT]
+
+    return configure
+
+
+def full_int8(calibration: Sequence[np.ndarray]) -> Recipe:
+    """Integers only: weights, activations, input and output are int8.
+
+    The range of every activation is the smallest and the largest value seen while the float
+    network runs on the calibration inputs. Weights are symmetric, one scale a channel.
+
+    Args:
+        calibration: batches of inputs, float32, each ``(n, …)`` as the model takes them, for
+            instance from ``calibration_batches``. Use training images, never test images.
+
+    Raises:
+        ValueError: if there is no batch, a batch is empty, or a value is NaN or infinite.
+
+    Example:
+        >>> full_int8([])
+        Traceback (most recent call last):
+        ValueError: calibration must hold at least one batch; received none
+    """
+    batches = [np.array(batch, np.float32) for batch in calibration]
+    if not batches:
+        raise ValueError("calibration must hold at least one batch; received none")
+    for number, batch in enumerate(batches):
+        if batch.ndim < 2 or len(batch) == 0:
+            raise ValueError(
+                f"calibration batch {number} must have shape (n, …) with n ≥ 1; "
+                f"received {batch.shape}"
+            )
+        if not np.isfinite(batch).all():
+            raise ValueError(f"calibration batch {number} must be finite; received NaN or infinity")
+
+    def representative() -> Iterator[list[np.ndarray]]:
+        for batch in batches:
+            yield [batch]
+
+    def configure(converter: Any) -> None:
+        tf = _tensorflow()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+
+    return configure
+
+
+def sparse() -> Recipe:
+    """Leave the zeros of a pruned model out of the file; weights stay float32.
+
+    The converter does this for kernels that are sparse enough to gain from it. The interpreter
+    unpacks them when it loads the file: fewer bytes to ship, the same time per prediction.
+    """
+
+    def configure(converter: Any) -> None:
+        converter.optimizations = [_tensorflow().lite.Optimize.EXPERIMENTAL_SPARSITY]
+
+    return configure
+
+
+def _tensorflow() -> Any:
+    """Only a converter, which TensorFlow made, gets here: nothing is imported anew."""
+    from nnopt_course.quiet import import_quietly
+
+    return import_quietly("tensorflow")

@@ -1,0 +1,251 @@
+"""LiteRT (formerly TensorFlow Lite): one file, and an interpreter of a few megabytes to run it.
+
+Exporting needs TensorFlow; loading and running need neither TensorFlow nor Keras.
+
+See the chapters "Move a trained network" and "From floats to integers".
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnopt_course.quantization import affine
+from nnopt_course.quantization.post_training import Recipe, float32
+from nnopt_course.quiet import import_quietly, silence
+from nnopt_course.weights import require_built
+
+__all__ = ["Artifact", "Runner", "export"]
+
+#: Largest batch that is given to the interpreter at once: its activations stay in the cache.
+CHUNK = 256
+
+
+def export(model: Any, path: str | os.PathLike[str], *, quantize: Recipe | None = None) -> Artifact:
+    """Convert a Keras model and write a ``.tflite`` file: the whole file or nothing.
+
+    Args:
+        model: a built Keras 3 or tf_keras model with one input and one output.
+        path: the file to write; an existing one is replaced.
+        quantize: a recipe of :mod:`nnopt_course.quantization.post_training`; float32 if None.
+
+    Returns:
+        The :class:`Artifact`.
+
+    Raises:
+        ValueError: if the model is not built, has several inputs or outputs, holds NaN or infinite
+            weights, or cannot be converted (the message says why).
+        TypeError: if it is not a Keras model.
+        FileNotFoundError: if the folder does not exist.
+    """
+    path = Path(path)
+    _check_exportable(model)
+    if path.is_dir():
+        raise ValueError(f"expected a file to write; received the folder {path}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    tf = import_quietly("tensorflow")
+    try:
+        with silence(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            converter = tf.lite.TFLiteConverter.from_keras_model(model)
+            (float32() if quantize is None else quantize)(converter)
+            _check_calibration(converter.representative_dataset, tuple(model.input_shape[1:]))
+            content = converter.convert()
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"LiteRT's converter refused {model.name!r}: {reason}") from error
+    _write(path, content)
+    return Artifact(path)
+
+
+def _check_exportable(model: Any) -> None:
+    require_built(model)
+    for what in ("inputs", "outputs"):
+        tensors = getattr(model, what, None) or ()  # A subclassed model has none.
+        if len(tensors) != 1:
+            raise ValueError(
+                f"expected a Sequential or functional model with one input and one output; "
+                f"{model.name!r} has {len(tensors)} {what}"
+            )
+    for weight in model.weights:
+        values = np.asarray(weight)
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            name = getattr(weight, "path", weight.name)
+            raise ValueError(f"weights must be finite; {name} holds NaN or infinity")
+
+
+def _check_calibration(representative: Any, shape: tuple[int | None, ...]) -> None:
+    """The converter itself would flatten images for a dense layer, and crash on other shapes."""
+    for [batch] in representative() if representative else ():
+        if len(batch.shape) != 1 + len(shape) or any(
+            wanted not in (None, got) for wanted, got in zip(shape, batch.shape[1:], strict=True)
+        ):
+            expected = ", ".join(["n", *map(str, shape)])
+            raise ValueError(f"calibration must have shape ({expected}); received {batch.shape}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write beside the target, then rename: nobody ever sees half a file."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        temporary.write_bytes(content)
+        temporary.replace(path)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A ``.tflite`` file.
+
+    Attributes:
+        path: where it is.
+    """
+
+    path: Path
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file."""
+        return Path(self.path).stat().st_size
+
+    def load(self, threads: int = 1) -> Runner:
+        """Open the file in LiteRT's interpreter.
+
+        Args:
+            threads: how many threads the interpreter may use.
+
+        Returns:
+            A :class:`Runner`.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is not a ``.tflite`` file, is damaged, or has several inputs or
+                outputs.
+        """
+        path = Path(self.path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        content = path.read_bytes()
+        if content[4:8] != b"TFL3":
+            raise ValueError(
+                f"{path} is not a .tflite file: bytes 4 to 8 must be b'TFL3'; "
+                f"received {content[4:8]!r}"
+            )
+        return Runner(content, name=str(path), threads=threads)
+
+
+class Runner:
+    """LiteRT's interpreter, for any number of images at a time.
+
+    Made by :meth:`Artifact.load`. Not safe to use from several threads at once: load one each.
+
+    Args:
+        content: the bytes of a ``.tflite`` file.
+        name: what to call it in messages.
+        threads: how many threads the interpreter may use.
+    """
+
+    def __init__(self, content: bytes, *, name: str = "the model", threads: int = 1) -> None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"threads must be a positive integer; received {threads!r}")
+        litert = import_quietly("ai_edge_litert.interpreter")
+        try:
+            # From memory the interpreter verifies the file's structure first; from a path some
+            # versions do not, and a truncated file ends the process.
+            with silence():
+                self._interpreter = litert.Interpreter(model_content=content, num_threads=threads)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"{name} ({len(content):,} bytes) is damaged or not supported: {reason}"
+            ) from error
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ValueError(
+                f"{name}: expected one input and one output; received {len(inputs)} and "
+                f"{len(outputs)}"
+            )
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self._input_params, self._output_params = _params(inputs[0]), _params(outputs[0])
+        self._dtype = inputs[0]["dtype"]
+        self._batch, *shape = (int(size) for size in inputs[0]["shape"])
+        #: Shape of one image, without the batch axis.
+        self.input_shape = tuple(shape)
+        self._fixed_batch = int(inputs[0]["shape_signature"][0]) != -1
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Run the network.
+
+        Integer files get their input quantized and their output dequantized here.
+
+        Args:
+            x: float images, shape ``(n, …)``, n ≥ 1, as the Keras model takes them.
+
+        Returns:
+            float32 logits, shape ``(n, classes)``.
+
+        Raises:
+            ValueError: if the shape does not fit, or a value is NaN or infinite.
+        """
+        x = self._as_input(x)
+        size = self._batch if self._fixed_batch else CHUNK
+        parts = [self._run(x[i : i + size]) for i in range(0, len(x), size)]
+        y = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return y if self._output_params is None else affine.dequantize(y, self._output_params)
+
+    def prepared(self, x: np.ndarray) -> Callable[[], None]:
+        """The bare run, for timing: the input is in place, the output stays where it is.
+
+        Args:
+            x: as for :meth:`predict`.
+
+        Returns:
+            A function without arguments. It is good until the next call of this runner.
+        """
+        self._place(self._as_input(x))
+        return self._interpreter.invoke
+
+    def _as_input(self, x: np.ndarray) -> np.ndarray:
+        """Check images and bring them into the type of the file's input."""
+        x = np.asarray(x)
+        if x.shape[1:] != self.input_shape or x.ndim == 0 or len(x) == 0:
+            expected = ", ".join(["n", *map(str, self.input_shape)])
+            raise ValueError(f"x must have shape ({expected}) with n ≥ 1; received {x.shape}")
+        if self._input_params is not None:
+            return affine.quantize(x, self._input_params)
+        if not np.isfinite(x).all():
+            raise ValueError("x must be finite; received NaN or infinity")
+        return x.astype(self._dtype, copy=False)
+
+    def _place(self, x: np.ndarray) -> None:
+        if len(x) != self._batch and self._fixed_batch:
+            x = np.resize(x, (self._batch, *self.input_shape))  # Repeats images to fill the batch.
+        elif len(x) != self._batch:
+            with silence():
+                self._interpreter.resize_tensor_input(self._input, x.shape)
+                self._interpreter.allocate_tensors()
+            self._batch = len(x)
+        self._interpreter.set_tensor(self._input, x)
+
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        self._place(x)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)[: len(x)]
+
+
+def _params(details: dict[str, Any]) -> affine.QuantParams | None:
+    """The tensor's own scale and zero point; None for a float tensor."""
+    dtype = np.dtype(details["dtype"])
+    if not np.issubdtype(dtype, np.integer):
+        return None
+    scale, zero_point = details["quantization"]
+    return affine.QuantParams(scale, zero_point, 8 * dtype.itemsize, dtype.kind == "i")
