@@ -20,6 +20,7 @@ KERAS_MODULES = frozenset(
         "evaluation.accuracy",
         "models",
         "pruning.iterative",
+        "pruning.masked_optimizer",
         "pruning.one_shot",
         "quantization.post_training",
         "tfmot_bridge",

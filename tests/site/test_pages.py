@@ -1,0 +1,139 @@
+"""Every page in a real browser: nothing from elsewhere, no error, accessible, usable on a phone."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from project import ROOT
+
+pytestmark = pytest.mark.browser
+
+HTML = ROOT / "_build" / "html"
+PAGES = sorted(
+    path.relative_to(HTML).as_posix()
+    for path in HTML.rglob("*.html")
+    if "_static" not in path.parts
+)
+AXE = {"preload": False, "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 900}
+UNFOLD = """() => {
+  document.querySelectorAll('details').forEach(details => { details.open = true; });
+  document.querySelectorAll('.toggle-hidden').forEach(
+    part => part.classList.remove('toggle-hidden'));
+}"""
+# What reaches beyond the right edge, and no box around it scrolls.
+TOO_WIDE = """() => [...document.querySelectorAll('body *')].filter(element => {
+  const box = element.getBoundingClientRect();
+  if (!box.width || box.right <= innerWidth + 1) return false;
+  for (let outer = element.parentElement; outer; outer = outer.parentElement)
+    if (getComputedStyle(outer).overflowX !== 'visible') return false;
+  return true;
+}).slice(0, 5).map(element => element.outerHTML.slice(0, 120))"""
+
+
+class Watched:
+    """A page of the site, with everything that a reader would not forgive."""
+
+    def __init__(self, browser, site: str, page: str, theme: str) -> None:
+        self.wrong: list[str] = []
+        self.page = browser.new_page(viewport=DESKTOP, color_scheme=theme, reduced_motion="reduce")
+        self.page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
+        self.page.on("console", self.note_console)
+        self.page.on("request", lambda request: self.note_request(site, request.url))
+        self.page.on("response", self.note_response)
+        self.page.goto(site + page, wait_until="load")
+        self.page.wait_for_load_state("networkidle")
+
+    def note_console(self, message) -> None:
+        if message.type in ("error", "warning"):
+            self.wrong.append(f"console {message.type}: {message.text}")
+
+    def note_request(self, site: str, url: str) -> None:
+        if not url.startswith((site, "data:", "blob:")):
+            self.wrong.append(f"request to another host: {url}")
+
+    def note_response(self, response) -> None:
+        if response.status >= 400:
+            self.wrong.append(f"{response.status}: {response.url}")
+
+
+def violations(page) -> list[str]:
+    """What axe finds: the rule, its words, and the first element."""
+    found = Axe().run(page, options=AXE).response["violations"]
+    return [f"{rule['id']}: {rule['help']}: {rule['nodes'][0]['html'][:200]}" for rule in found]
+
+
+@pytest.fixture(params=["light", "dark"])
+def theme(request) -> str:
+    return request.param
+
+
+def test_there_are_pages():
+    """With no page, the tests below would be empty and pass."""
+    assert "intro.html" in PAGES
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(browser, site, name, theme):
+    watched = Watched(browser, site, name, theme)
+    page = watched.page
+    try:
+        if name != "index.html":  # it only leads to the first page
+            assert page.evaluate("document.documentElement.dataset.theme") == theme
+        page.evaluate(UNFOLD)
+        assert watched.wrong == []
+        assert violations(page) == []
+        page.set_viewport_size(PHONE)
+        scroll = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert scroll <= 0, page.evaluate(TOO_WIDE)
+        assert watched.wrong == []
+    finally:
+        page.close()
+
+
+def test_search_finds_a_word_of_the_book(browser, site):
+    watched = Watched(browser, site, "search.html?q=quantization", "light")
+    watched.page.wait_for_selector("#search-results .search a")
+    first = watched.page.locator("#search-results .search a").first
+    target = first.get_attribute("href")
+    first.click()
+    watched.page.wait_for_load_state("networkidle")
+    assert target
+    assert "quantization" in watched.page.inner_text("article").lower()
+    assert watched.wrong == []
+    watched.page.close()
+
+
+def test_search_does_not_find_a_word_that_is_not_there(browser, site):
+    watched = Watched(browser, site, "search.html?q=xylophonist", "light")
+    watched.page.wait_for_function(
+        "document.querySelector('#search-results p')?.innerText.length > 0"
+    )
+    assert watched.page.locator("#search-results .search a").count() == 0
+    watched.page.close()
+
+
+@pytest.mark.parametrize("fault", ["foreign", "error", "contrast", "wide"])
+def test_the_checks_see_a_fault(browser, site, theme, fault):
+    """A check that cannot fail is worth nothing: break a good page, and it must be noticed."""
+    watched = Watched(browser, site, "intro.html", theme)
+    page = watched.page
+    faults = {
+        "foreign": "document.body.append(Object.assign(new Image(), {alt: '', src: 'http://x.invalid/'}))",
+        "error": "setTimeout(() => { throw new Error('broken'); })",
+        "contrast": "document.querySelector('article p').style = 'color: #777; background: #888'",
+        "wide": "document.querySelector('article p').style = 'width: 900px'",
+    }
+    page.set_viewport_size(PHONE)
+    page.evaluate(faults[fault])
+    page.wait_for_timeout(300)
+    scroll = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    noticed = {
+        "foreign": any("another host" in line for line in watched.wrong),
+        "error": any("broken" in line for line in watched.wrong),
+        "contrast": any("contrast" in line for line in violations(page)),
+        "wide": scroll > 0 and len(page.evaluate(TOO_WIDE)) > 0,
+    }
+    page.close()
+    assert noticed[fault]
