@@ -39,7 +39,9 @@ class Split:
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
-            raise ValueError(f"x and y must have the same length; received {len(self.x)} and {len(self.y)}")
+            raise ValueError(
+                f"x and y must have the same length; received {len(self.x)} and {len(self.y)}"
+            )
         for name in ("x", "y"):
             view = np.asarray(getattr(self, name)).view()
             view.flags.writeable = False
@@ -100,7 +102,9 @@ def load_mnist(
     if shape not in ("flat", "image"):
         raise ValueError(f'shape must be "flat" or "image"; received {shape!r}')
     with np.load(_checked(_locate(path))) as arrays:
-        train_x, train_y, test_x, test_y = (arrays[k] for k in ("x_train", "y_train", "x_test", "y_test"))
+        train_x, train_y, test_x, test_y = (
+            arrays[k] for k in ("x_train", "y_train", "x_test", "y_test")
+        )
 
     def split(x: np.ndarray, y: np.ndarray) -> Split:
         x = x.reshape(-1, 784) if shape == "flat" else x.reshape(-1, 28, 28, 1)
@@ -136,7 +140,9 @@ def calibration_batches(
         [(20, 784), (20, 784)]
     """
     if batches < 1 or batch_size < 1:
-        raise ValueError(f"batches and batch_size must be at least 1; received {batches} and {batch_size}")
+        raise ValueError(
+            f"batches and batch_size must be at least 1; received {batches} and {batch_size}"
+        )
     if batches * batch_size > len(x):
         raise ValueError(
             f"{batches} batches of {batch_size} need {batches * batch_size} examples; received {len(x)}"

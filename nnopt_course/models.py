@@ -31,7 +31,7 @@ from typing import Any
 import platformdirs
 from filelock import FileLock
 
-from nnopt_course import data, training
+from nnopt_course import data, training, weights
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")
@@ -112,7 +112,11 @@ RECIPES: dict[str, Recipe] = {
     "lenet_300_100": Recipe(epochs=10, batch_size=128, input_shape="flat"),
     "lenet_5": Recipe(epochs=5, batch_size=128, input_shape="image"),
 }
-BUILDERS: dict[str, Callable[..., Any]] = {"mlp": mlp, "lenet_300_100": lenet_300_100, "lenet_5": lenet_5}
+BUILDERS: dict[str, Callable[..., Any]] = {
+    "mlp": mlp,
+    "lenet_300_100": lenet_300_100,
+    "lenet_5": lenet_5,
+}
 
 
 def input_shape(name: str) -> str:
@@ -146,43 +150,47 @@ def trained(name: str, *, seed: int = 0, cache_dir: str | os.PathLike[str] | Non
             any training.
     """
     recipe = _recipe(name)
-    model = training.compile_classifier(BUILDERS[name](seed=seed))
+    model = BUILDERS[name](seed=seed)
     folder = _cache_folder(cache_dir)
     file = folder / f"{name}-{seed}-{_cache_key(name, recipe, seed)}.weights.h5"
     if not file.exists():
         _require_writable(folder)
         with FileLock(file.with_suffix(".lock")):
             if not file.exists():
-                _train(model, recipe, seed)
-                _save_weights(model, file)
+                _save_weights(_train(weights.clone(model), recipe, seed), file)
     model.load_weights(file)
-    return model
+    return training.compile_classifier(model)
 
 
-def _train(model: Any, recipe: Recipe, seed: int) -> None:
+def _train(model: Any, recipe: Recipe, seed: int) -> Any:
     training.set_seed(seed)
-    training.fit(
-        model, data.load_mnist(shape=recipe.input_shape), epochs=recipe.epochs, batch_size=recipe.batch_size
-    )
+    mnist = data.load_mnist(shape=recipe.input_shape)
+    training.fit(model, mnist, epochs=recipe.epochs, batch_size=recipe.batch_size)
+    return model
 
 
 def _save_weights(model: Any, file: Path) -> None:
     """Write beside the target, then rename: whoever reads sees the whole file or none."""
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         temporary = Path(folder) / file.name
-        model.save_weights(temporary)
+        weights.clone(model).save_weights(
+            temporary
+        )  # The copy has no optimizer, so neither has the file.
         temporary.replace(file)
 
 
 def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
-    given = cache_dir or os.environ.get("NNOPT_CACHE") or platformdirs.user_cache_dir("nnopt_course")
+    given = (
+        cache_dir or os.environ.get("NNOPT_CACHE") or platformdirs.user_cache_dir("nnopt_course")
+    )
     return Path(given).expanduser()
 
 
 def _cache_key(name: str, recipe: Recipe, seed: int) -> str:
     """A short hash of everything that the trained weights depend on."""
     ingredients = {
-        "network": keras.saving.serialize_keras_object(BUILDERS[name](seed=seed)),
+        # The layers and not the model: the latter counts the inputs that this process has made so far.
+        "network": [layer.get_config() for layer in BUILDERS[name](seed=seed).layers],
         "recipe": asdict(recipe),
         "data": data.SHA256,
         "keras": keras.__version__,

@@ -74,7 +74,9 @@ def silence() -> Iterator[None]:
         >>> with silence():
         ...     _ = os.write(2, b"I0000 a native log line")
     """
-    keras = sys.modules.get("keras")  # Not imported for this: a page without Keras stays without it.
+    keras = sys.modules.get(
+        "keras"
+    )  # Not imported for this: a page without Keras stays without it.
     interactive = keras is not None and keras.config.is_interactive_logging_enabled()
     if interactive:
         keras.config.disable_interactive_logging()

@@ -82,7 +82,9 @@ def fit(
         ValueError: a label that the model has no output for, or fewer than one epoch.
     """
     if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs and batch_size must be at least 1; received {epochs} and {batch_size}")
+        raise ValueError(
+            f"epochs and batch_size must be at least 1; received {epochs} and {batch_size}"
+        )
     classes = model.output_shape[-1]
     for split in (data.train, data.validation):
         if split.y.min() < 0 or split.y.max() >= classes:
@@ -94,7 +96,9 @@ def fit(
         compile_classifier(model)
     early = []
     if patience is not None:
-        early = [keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)]
+        early = [
+            keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)
+        ]
     return model.fit(
         data.train.x,
         data.train.y,
@@ -111,6 +115,8 @@ def _progress(name: str) -> Any:
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "desc": name, "file": sys.stdout, "bar_format": BAR})
+            super().__init__(
+                *args, **{**kwargs, "desc": name, "file": sys.stdout, "bar_format": BAR}
+            )
 
     return TqdmCallback(verbose=0, tqdm_class=Bar)

@@ -207,7 +207,9 @@ def _variables(model: Any) -> dict[str, tuple[str, Any, Any]]:
         for variable in layer.weights:
             path = f"{layer_name}/{_role(layer, variable)}"
             if path in found:
-                raise ValueError(f"two weights are called {path!r}; give every layer a name of its own")
+                raise ValueError(
+                    f"two weights are called {path!r}; give every layer a name of its own"
+                )
             found[path] = (layer_name, layer, variable)
     return found
 

@@ -39,4 +39,6 @@ def residual_model():
     x = layers.Add(name="add")([x, layers.BatchNormalization(name="norm_b")(y)])
     x = layers.DepthwiseConv2D(3, strides=2, depth_multiplier=2, name="depthwise")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, layers.Dense(5, name="logits")(layers.Dropout(0.2)(x)), name="residual")
+    return keras.Model(
+        inputs, layers.Dense(5, name="logits")(layers.Dropout(0.2)(x)), name="residual"
+    )

@@ -12,8 +12,30 @@ def test_splits_are_the_full_mnist_in_the_order_of_the_file(mnist):
     assert (len(mnist.train), len(mnist.validation), len(mnist.test)) == (50_000, 10_000, 10_000)
     # The class counts that are published for MNIST's 60,000 and 10,000 images.
     labels = np.concatenate([mnist.train.y, mnist.validation.y])
-    assert np.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert np.bincount(mnist.test.y).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(labels).tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
+    assert np.bincount(mnist.test.y).tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]
 
 
 def test_scaled_pixels_are_the_raw_ones_over_255(mnist):
@@ -62,7 +84,9 @@ def test_a_damaged_file_says_how_to_restore_it(tmp_path, damage):
     }
     file = tmp_path / "mnist.npz"
     file.write_bytes(contents[damage])
-    with pytest.raises(ValueError, match=r"is damaged.*git checkout -- nnopt_course/resources/mnist\.npz"):
+    with pytest.raises(
+        ValueError, match=r"is damaged.*git checkout -- nnopt_course/resources/mnist\.npz"
+    ):
         data.load_mnist(file)
 
 
@@ -117,5 +141,7 @@ def test_an_installed_wheel_brings_the_data(tmp_path):
         f"import sys; sys.path.insert(0, {str(site)!r}); from nnopt_course import data;"
         "print(data.__file__, len(data.load_mnist().train))"
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert run.stdout.split() == [str(site / "nnopt_course" / "data.py"), "50000"]

@@ -9,7 +9,11 @@ ROWS = [
 def test_one_row_a_weight_in_every_form():
     report = LayerReport(ROWS)
     assert report.to_frame().to_dict("records") == ROWS
-    assert [line.split()[0] for line in str(report).splitlines()] == ["path", "hidden/kernel", "norm/gamma"]
+    assert [line.split()[0] for line in str(report).splitlines()] == [
+        "path",
+        "hidden/kernel",
+        "norm/gamma",
+    ]
     assert str(report).endswith("not a kernel")
     html = report._repr_html_()
     assert html.count("<tr") == 3

@@ -9,7 +9,10 @@ from nnopt_course.quiet import import_quietly, silence
 
 def run(code, **environment):
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
     )
 
 
@@ -25,8 +28,13 @@ def test_importing_and_using_keras_writes_nothing():
 
 
 def test_what_a_failing_import_logged_is_shown(tmp_path):
-    (tmp_path / "loud.py").write_text("import os; os.write(2, b'the native reason'); import nowhere")
-    result = run("from nnopt_course.quiet import import_quietly; import_quietly('loud')", PYTHONPATH=str(tmp_path))
+    (tmp_path / "loud.py").write_text(
+        "import os; os.write(2, b'the native reason'); import nowhere"
+    )
+    result = run(
+        "from nnopt_course.quiet import import_quietly; import_quietly('loud')",
+        PYTHONPATH=str(tmp_path),
+    )
     assert result.returncode == 1
     assert "the native reason" in result.stderr
     assert "No module named 'nowhere'" in result.stderr
