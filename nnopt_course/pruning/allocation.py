@@ -157,6 +157,8 @@ def select(
         ['hidden_1/kernel', 'hidden_2/kernel']
     """
     paths = list(paths)
+    if not paths:
+        raise ValueError("expected a Dense, Conv2D or DepthwiseConv2D layer; received none")
     known = ", ".join(_layer(path) for path in paths)
     include = (include,) if isinstance(include, str) else tuple(include)
     exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)

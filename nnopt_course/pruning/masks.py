@@ -17,9 +17,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nnopt_course.pruning.allocation import Allocation, check_sparsity, uniform
+from nnopt_course.pruning.scores import Score, magnitude
 from nnopt_course.pruning.selection import nth_lowest
 
-__all__ = ["connections", "lowest"]
+__all__ = ["connections", "find", "lowest"]
 
 
 def lowest(scores: np.ndarray, n: int) -> np.ndarray:
@@ -90,6 +92,45 @@ def connections(
         except (TypeError, ValueError) as error:
             raise type(error)(f"{path}: {error}") from None
     return masks
+
+
+def find(
+    weights: Mapping[str, np.ndarray],
+    sparsity: float,
+    *,
+    score: Score = magnitude,
+    allocation: Allocation = uniform,
+) -> dict[str, np.ndarray]:
+    """The masks of a set of weights: score them, share out the sparsity, remove the lowest.
+
+    Args:
+        weights: path → array.
+        sparsity: fraction to remove, in [0, 1).
+        score: how much each weight matters.
+        allocation: how many go where.
+
+    Returns:
+        path → boolean array, ``True`` where a weight stays.
+
+    Raises:
+        TypeError, ValueError: a sparsity out of range, weights that are empty or not finite, or
+            scores that do not fit the weights.
+
+    Example:
+        >>> find({"hidden/kernel": np.array([0.5, -0.1, 0.2, -0.9])}, 0.5)
+        {'hidden/kernel': array([ True, False, False,  True])}
+
+    References:
+        S. Han, J. Pool, J. Tran, W. Dally. Learning both weights and connections for efficient
+        neural networks. NeurIPS 2015.
+    """
+    check_sparsity(sparsity)
+    scores = score(weights)
+    expected = {path: np.shape(array) for path, array in weights.items()}
+    received = {path: np.shape(array) for path, array in scores.items()}
+    if received != expected:
+        raise ValueError(f"expected scores of the weights' shapes, {expected}; received {received}")
+    return connections(scores, allocation(scores, sparsity))
 
 
 def _last(where: np.ndarray, count: int) -> np.ndarray:
