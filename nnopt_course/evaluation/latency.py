@@ -3,13 +3,14 @@
 A time alone says little: the processor's clock moves, other programs run. Therefore
 
 - the candidates take turns, in a new order every round: what disturbs one disturbs all;
-- one sample is a loop of calls that lasts at least a millisecond: the clock's own cost vanishes;
+- one sample is a loop of calls, just long enough (0.2 ms) for the clock's own cost to vanish: the
+  longer a sample, the more likely another program falls into it;
 - every candidate runs before anything is measured: memory is allocated, code is compiled;
 - the median and the interquartile range are reported: one interruption does not move them;
 - the result is a ratio to a baseline of the same run, which carries over to other days far better
   than microseconds do;
-- the measuring thread stays on one core where the operating system allows it (Linux). A library's
-  own worker threads are not pinned: set their number where they are created.
+- the measuring thread stays on one core, the least busy one, where the operating system allows it
+  (Linux). A library's own worker threads are not pinned: set their number where they are created.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Latency:
 
 @contextlib.contextmanager
 def one_core() -> Iterator[bool]:
-    """Keep the calling thread on one core while a block runs; afterwards it may roam again.
+    """Keep the calling thread on the least busy core while a block runs; then it may roam again.
 
     Yields:
         True where the operating system can do it (Linux), False elsewhere: then nothing happens.
@@ -63,7 +64,7 @@ def one_core() -> Iterator[bool]:
         return
     allowed = os.sched_getaffinity(0)
     try:
-        os.sched_setaffinity(0, {max(allowed)})  # Core 0 tends to serve interrupts.
+        os.sched_setaffinity(0, {_least_busy(allowed)})
     except OSError:  # A sandbox may forbid it.
         yield False
         return
@@ -73,22 +74,33 @@ def one_core() -> Iterator[bool]:
         os.sched_setaffinity(0, allowed)
 
 
+def _least_busy(cores: set[int]) -> int:
+    """The core on which a short fixed computation takes the least time; of eight at most."""
+    times = {}
+    for core in sorted(cores)[:8]:
+        os.sched_setaffinity(0, {core})
+        times[core] = min(_timed(lambda: sum(range(20_000)), 1) for _ in range(5))
+    return min(times, key=times.__getitem__)
+
+
 def measure(
     calls: Mapping[str, Callable[[], object]],
     *,
     baseline: str | None = None,
-    rounds: int = 30,
-    sample_s: float = 1e-3,
+    rounds: int = 100,
+    sample_s: float = 2e-4,
     warmup: int = 3,
+    budget_s: float = 8.0,
 ) -> dict[str, Latency]:
     """Time several calls against each other.
 
     Args:
         calls: functions without arguments, by name.
         baseline: the name whose time is 1; the first if None.
-        rounds: samples per candidate.
+        rounds: samples per candidate, at most.
         sample_s: shortest duration of a sample in seconds; fast calls are repeated to fill it.
         warmup: calls of each candidate before anything is timed.
+        budget_s: after this many seconds no further round starts; five are made in any case.
 
     Returns:
         A :class:`Latency` by name, in the order given.
@@ -107,7 +119,8 @@ def measure(
     baseline = next(iter(calls)) if baseline is None else baseline
     if baseline not in calls:
         raise ValueError(f"baseline must be one of {list(calls)}; received {baseline!r}")
-    for name, value in {"rounds": rounds, "sample_s": sample_s, "warmup": warmup}.items():
+    numbers = {"rounds": rounds, "sample_s": sample_s, "warmup": warmup, "budget_s": budget_s}
+    for name, value in numbers.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive; received {value}")
 
@@ -119,7 +132,7 @@ def measure(
     try:
         with one_core():
             repeats = {name: _repeats(call, sample_s) for name, call in calls.items()}
-            samples = _samples(calls, repeats, rounds)
+            samples = _samples(calls, repeats, rounds, budget_s)
     finally:
         if collecting:
             gc.enable()
@@ -143,11 +156,17 @@ def _repeats(call: Callable[[], object], sample_s: float) -> int:
 
 
 def _samples(
-    calls: Mapping[str, Callable[[], object]], repeats: Mapping[str, int], rounds: int
+    calls: Mapping[str, Callable[[], object]],
+    repeats: Mapping[str, int],
+    rounds: int,
+    budget_s: float,
 ) -> dict[str, np.ndarray]:
     order, shuffle = list(calls), random.Random(0).shuffle
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
+    begun = time.perf_counter()
+    for made in range(rounds):
+        if made >= 5 and time.perf_counter() - begun > budget_s:
+            break
         shuffle(order)
         for name in order:
             calls[name]()  # Bring this candidate's weights back into the cache.

@@ -29,6 +29,7 @@ class Clock:
 def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(latency.time, "perf_counter", clock.perf_counter)
+    monkeypatch.setattr(latency, "_least_busy", min)
     return clock
 
 
@@ -80,12 +81,18 @@ def test_short_calls_are_repeated_until_a_sample_is_long_enough(clock):
 
 def test_candidates_take_turns_in_changing_order(clock):
     calls = {name: clock.call(name, always(0.5)) for name in "abc"}
-    latency.measure(calls, rounds=20, warmup=1)
+    latency.measure(calls, rounds=20, warmup=1, budget_s=1e9)
     turns = np.array(clock.calls[6:]).reshape(20, 3, 2)
     assert (turns[..., 0] == turns[..., 1]).all()
     orders = {tuple(turn) for turn in turns[..., 0]}
     assert all(sorted(order) == ["a", "b", "c"] for order in orders)
     assert len(orders) > 2
+
+
+@pytest.mark.parametrize(("budget_s", "rounds"), [(0.1, 5), (6.5, 7), (1000.0, 20)])
+def test_stops_when_the_time_is_used_up_but_not_before_five_rounds(clock, budget_s, rounds):
+    latency.measure({"a": clock.call("a", always(0.5))}, rounds=20, warmup=1, budget_s=budget_s)
+    assert len(clock.calls) == 2 + 2 * rounds
 
 
 def test_warm_up_comes_before_everything(clock):
@@ -107,6 +114,14 @@ def test_the_thread_stays_on_one_core_and_is_free_again():
     assert during[0] == before  # Warm-up starts a library's threads: they must not inherit the pin.
     assert len(during[-1]) == 1
     assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot pin a thread")
+def test_the_least_busy_core_is_taken(monkeypatch):
+    pinned = []
+    monkeypatch.setattr(latency.os, "sched_setaffinity", lambda _, cores: pinned.append(*cores))
+    monkeypatch.setattr(latency, "_timed", lambda call, n: {3: 0.2, 5: 0.1, 7: 0.3}[pinned[-1]])
+    assert latency._least_busy({7, 5, 3}) == 5
 
 
 def test_without_affinity_it_measures_all_the_same(monkeypatch):
@@ -134,6 +149,7 @@ def test_a_call_that_fails_leaves_nothing_changed():
         pytest.param({"rounds": 0}, "rounds must be positive; received 0", id="no-rounds"),
         pytest.param({"sample_s": float("nan")}, "sample_s must be positive", id="nan-sample"),
         pytest.param({"warmup": 0}, "warmup must be positive", id="no-warmup"),
+        pytest.param({"budget_s": -1}, "budget_s must be positive", id="no-time"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
