@@ -1,4 +1,4 @@
-"""Make a neural network small and fast, and run it anywhere: pruning, weight transfer, quantization.
+"""Make a neural network small and fast: pruning, weight transfer, quantization.
 
 The package is read in the direction in which data flows::
 
@@ -9,7 +9,8 @@ The package is read in the direction in which data flows::
 - :mod:`nnopt_course.training`: seeds and one training loop for the whole course
 - :mod:`nnopt_course.weights`: the gateway between a Keras model and NumPy arrays
 - :mod:`nnopt_course.pruning`: scores, allocation, masks, schedules; one-shot and iterative
-- :mod:`nnopt_course.transfer`: a trained network on another runtime, and the proof that it is the same
+- :mod:`nnopt_course.transfer`: a trained network on another runtime, and the proof that it is the
+    same
 - :mod:`nnopt_course.quantization`: floats to integers
 - :mod:`nnopt_course.evaluation`: error, flips, bytes, sparsity, operations, latency: one report
 - :mod:`nnopt_course.plotting`: arrays to figures

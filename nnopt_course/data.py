@@ -1,10 +1,12 @@
 """MNIST, bundled with the package, checked, and split once and for all.
 
-The 60,000 training images are split into 50,000 for training and 10,000 for validation: the first and the last
-ones, in the order of the original file. Every choice (when to stop, how much to prune) is made on the validation
-images. The 10,000 test images are for the number that is reported at the end.
+The 60,000 training images are split into 50,000 for training and 10,000 for validation: the first
+and the last ones, in the order of the original file. Every choice (when to stop, how much to prune)
+is made on the validation images. The 10,000 test images are for the number that is reported at the
+end.
 
-Reference: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based learning applied to document recognition.
+Reference: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based learning applied to document
+    recognition.
 Proceedings of the IEEE 86(11), 1998.
 """
 
@@ -75,11 +77,12 @@ def load_mnist(
     """Load the full MNIST: 70,000 images of handwritten digits.
 
     Args:
-        path: an ``mnist.npz`` to read in place of the bundled one. Without it, the environment variable
-            ``NNOPT_DATA`` (a file, or a folder that holds ``mnist.npz``), and then the bundled file.
+        path: an ``mnist.npz`` to read in place of the bundled one. Without it, the environment
+            variable ``NNOPT_DATA`` (a file, or a folder that holds ``mnist.npz``), and then the
+            bundled file.
         dtype: ``"float32"`` scales the pixels to [0, 1]; ``"uint8"`` gives them as they are stored.
-        shape: ``"flat"`` gives (n, 784), what a dense layer takes; ``"image"`` gives (n, 28, 28, 1), what a
-            convolution takes.
+        shape: ``"flat"`` gives (n, 784), what a dense layer takes; ``"image"`` gives (n, 28, 28,
+            1), what a convolution takes.
 
     Returns:
         The three splits, read-only.
@@ -145,7 +148,8 @@ def calibration_batches(
         )
     if batches * batch_size > len(x):
         raise ValueError(
-            f"{batches} batches of {batch_size} need {batches * batch_size} examples; received {len(x)}"
+            f"{batches} batches of {batch_size} need {batches * batch_size} examples; "
+            f"received {len(x)}"
         )
     rows = np.random.default_rng(seed).permutation(len(x))[: batches * batch_size]
     return [np.asarray(x[part], np.float32) for part in rows.reshape(batches, batch_size)]
@@ -155,7 +159,8 @@ def _locate(path: str | os.PathLike[str] | None) -> Path:
     """The file to read: the argument, else NNOPT_DATA, else the bundled one."""
     given = path if path is not None else os.environ.get("NNOPT_DATA")
     if given is None:
-        # The package is installed as files, never imported from inside an archive: this is a real path.
+        # The package is installed as files, never imported from inside an archive: this is a real
+        # path.
         return Path(str(resources.files("nnopt_course") / "resources" / "mnist.npz"))
     given = Path(given).expanduser()
     return given / "mnist.npz" if given.is_dir() else given
@@ -164,8 +169,9 @@ def _locate(path: str | os.PathLike[str] | None) -> Path:
 def _checked(path: Path) -> Path:
     """The path, once the file has been seen to be the MNIST that this course was measured on."""
     restore = (
-        "To restore it, reinstall the package (pip install --force-reinstall --no-deps .) or, in a clone, run "
-        "`git checkout -- nnopt_course/resources/mnist.npz`; unset NNOPT_DATA to use the bundled file."
+        "To restore it, reinstall the package (pip install --force-reinstall --no-deps .) or, in a "
+        "clone, run `git checkout -- nnopt_course/resources/mnist.npz`; unset NNOPT_DATA to use "
+        "the bundled file."
     )
     if not path.is_file():
         raise FileNotFoundError(f"MNIST is expected at {path}; there is no such file. {restore}")
@@ -173,7 +179,7 @@ def _checked(path: Path) -> Path:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != SHA256:
         raise ValueError(
-            f"{path} is damaged or not the expected MNIST: its SHA-256 should be {SHA256}; received {digest} "
-            f"({path.stat().st_size:,} bytes). {restore}"
+            f"{path} is damaged or not the expected MNIST: its SHA-256 should be {SHA256}; "
+            f"received {digest} ({path.stat().st_size:,} bytes). {restore}"
         )
     return path

@@ -16,8 +16,9 @@ class LayerReport:
     """One row a weight or layer; prints as a table, in a terminal and in a notebook.
 
     Args:
-        rows: one mapping a row. All rows share the same keys, in the order in which they are shown; by convention the
-            first is ``path`` or ``layer`` and the last is ``note``, empty or the reason why a row was skipped.
+        rows: one mapping a row. All rows share the same keys, in the order in which they are shown;
+            by convention the first is ``path`` or ``layer`` and the last is ``note``, empty or the
+            reason why a row was skipped.
 
     Example:
         >>> print(LayerReport([{"path": "hidden/kernel", "removed": 3, "note": ""}]))

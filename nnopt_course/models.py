@@ -1,19 +1,21 @@
 """The three networks of the course, and their trained weights.
 
-==============  ==============================  ==========  ============================================
-name            layers                          parameters  from
-==============  ==============================  ==========  ============================================
-mlp             784-256-10                         203,530  the source article
-lenet_300_100   784-300-100-10                     266,610  LeCun et al. 1998, Han et al. 2015
-lenet_5         20C5-P2-50C5-P2-500-10             431,080  Caffe's variant of LeCun et al. 1998
-==============  ==============================  ==========  ============================================
+==============  ========================  ==========  ===================================
+name            layers                    parameters  from
+==============  ========================  ==========  ===================================
+mlp             784-256-10                   203,530  the source article
+lenet_300_100   784-300-100-10               266,610  LeCun et al. 1998, Han et al. 2015
+lenet_5         20C5-P2-50C5-P2-500-10       431,080  Caffe's variant of LeCun et al. 1998
+==============  ========================  ==========  ===================================
 
-Every builder takes the Keras module to build with, so that the same network can be made in Keras 3 and in tf_keras.
-The last layer gives logits (no softmax): what is compared across runtimes is then not squeezed into [0, 1].
+Every builder takes the Keras module to build with, so that the same network can be made in Keras 3
+and in tf_keras. The last layer gives logits (no softmax): what is compared across runtimes is then
+not squeezed into [0, 1].
 
 References:
-    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based learning applied to document recognition. 1998.
-    S. Han, J. Pool, J. Tran, W. Dally. Learning both weights and connections for efficient neural networks. 2015.
+    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based learning applied to document
+    recognition. 1998. S. Han, J. Pool, J. Tran, W. Dally. Learning both weights and connections for
+    efficient neural networks. 2015.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")
 
-__all__ = ["RECIPES", "Recipe", "input_shape", "lenet_300_100", "lenet_5", "mlp", "trained"]
+__all__ = ["RECIPES", "Recipe", "input_shape", "lenet_5", "lenet_300_100", "mlp", "trained"]
 
 
 def mlp(K: ModuleType = keras, *, seed: int = 0) -> Any:
@@ -69,7 +71,7 @@ def lenet_300_100(K: ModuleType = keras, *, seed: int = 0) -> Any:
 
 
 def lenet_5(K: ModuleType = keras, *, seed: int = 0) -> Any:
-    """LeNet-5 as Caffe defines it: two 5×5 convolutions (20, 50 channels), max pooling, 500 units, 10 logits.
+    """LeNet-5 as Caffe defines it: two 5×5 convolutions with max pooling, 500 units, 10 logits.
 
     Args:
         K: the Keras module to build with, ``keras`` or ``tf_keras``.
@@ -100,7 +102,7 @@ def lenet_5(K: ModuleType = keras, *, seed: int = 0) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How :func:`trained` trains a network. Adam, learning rate 10⁻³, cross-entropy; no early stopping."""
+    """How :func:`trained` trains: Adam, learning rate 10⁻³, cross-entropy, no early stopping."""
 
     epochs: int
     batch_size: int
@@ -130,24 +132,24 @@ def input_shape(name: str) -> str:
 
 
 def trained(name: str, *, seed: int = 0, cache_dir: str | os.PathLike[str] | None = None) -> Any:
-    """A trained network of the course: trained the first time (one or two minutes), read from a cache after that.
+    """A trained network of the course: trained the first time, read from a cache after that.
 
-    The cache is keyed by everything that the weights depend on: the recipe, the seed, the data and the library
-    versions. Two processes that ask at once train once: the second one waits.
+    The cache is keyed by everything that the weights depend on: the recipe, the seed, the data and
+    the library versions. Two processes that ask at once train once: the second one waits.
 
     Args:
         name: ``"mlp"``, ``"lenet_300_100"`` or ``"lenet_5"``.
         seed: of the initial weights and of the order of the batches.
-        cache_dir: a folder for the weights. Without it, the environment variable ``NNOPT_CACHE``, and then the
-            user's cache folder.
+        cache_dir: a folder for the weights. Without it, the environment variable ``NNOPT_CACHE``,
+            and then the user's cache folder.
 
     Returns:
         A new, compiled model on every call.
 
     Raises:
         ValueError: the name is not one of the above.
-        PermissionError: the weights have to be trained and the cache folder cannot be written to; raised before
-            any training.
+        PermissionError: the weights have to be trained and the cache folder cannot be written to;
+            raised before any training.
     """
     recipe = _recipe(name)
     model = BUILDERS[name](seed=seed)
@@ -189,7 +191,8 @@ def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
 def _cache_key(name: str, recipe: Recipe, seed: int) -> str:
     """A short hash of everything that the trained weights depend on."""
     ingredients = {
-        # The layers and not the model: the latter counts the inputs that this process has made so far.
+        # The layers and not the model: the latter counts the inputs that this process has made so
+        # far.
         "network": [layer.get_config() for layer in BUILDERS[name](seed=seed).layers],
         "recipe": asdict(recipe),
         "data": data.SHA256,
@@ -207,7 +210,8 @@ def _require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise PermissionError(
-            f"the trained weights are kept in {folder}, which cannot be written to ({error.strerror}); "
+            f"the trained weights are kept in {folder}, which cannot be written to "
+            f"({error.strerror}); "
             "name another folder with the environment variable NNOPT_CACHE or with cache_dir"
         ) from error
 

@@ -1,8 +1,8 @@
 """Import and call native libraries without their log lines.
 
-TensorFlow writes to file descriptor 2 from C++, below Python's ``sys.stderr``: no Python setting reaches those
-lines, and an environment variable removes only some of them. Pointing the descriptor elsewhere removes them all.
-"""
+TensorFlow writes to file descriptor 2 from C++, below Python's ``sys.stderr``: no Python setting
+reaches those lines, and an environment variable removes only some of them. Pointing the descriptor
+elsewhere removes them all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def _native_stderr_kept() -> Iterator[None]:
 def import_quietly(name: str) -> ModuleType:
     """Import a module; what it logs while it loads goes nowhere.
 
-    If the import fails, the collected lines are written to ``sys.stderr`` after all: they may say why.
+    If the import fails, the collected lines are written to ``sys.stderr`` after all: they may say
+    why.
 
     Args:
         name: a module's full name, for instance ``"keras"``.
@@ -56,7 +57,8 @@ def import_quietly(name: str) -> ModuleType:
     """
     if name in sys.modules:
         return sys.modules[name]
-    # TensorFlow reads this once, while it loads. What goes wrong still raises. A reader's own setting wins.
+    # TensorFlow reads this once, while it loads. What goes wrong still raises. A reader's own
+    # setting wins.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _native_stderr_kept():
         return importlib.import_module(name)
@@ -66,8 +68,9 @@ def import_quietly(name: str) -> ModuleType:
 def silence() -> Iterator[None]:
     """Silence native logs and Keras' own messages while a block runs.
 
-    For converters and interpreters, whose notes ("Saved artifact at …", "Created TensorFlow Lite XNNPACK delegate")
-    would otherwise stand in a page. If the block raises, the collected lines are written to ``sys.stderr``.
+    For converters and interpreters, whose notes ("Saved artifact at …", "Created TensorFlow Lite
+    XNNPACK delegate") would otherwise stand in a page. If the block raises, the collected lines are
+    written to ``sys.stderr``.
 
     Example:
         >>> import os

@@ -1,7 +1,7 @@
 """One training loop for the whole course: seeds, progress, and a test set that is never looked at.
 
-``fit`` sees the training and the validation images. When it stops early, it stops on the validation loss.
-"""
+``fit`` sees the training and the validation images. When it stops early, it stops on the validation
+loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BAR = "{desc} {bar:10} {n_fmt}/{total_fmt} epochs [{elapsed}<{remaining}{postfix
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python, NumPy and the Keras backend. From there on, a run repeats bit for bit on one machine.
+    """Seed Python, NumPy and the Keras backend: a run then repeats bit for bit on one machine.
 
     Args:
         seed: any integer in [0, 2³²).
@@ -33,7 +33,7 @@ def set_seed(seed: int) -> None:
 
 
 def compile_classifier(model: Any, optimizer: Any = None) -> Any:
-    """Compile a model that outputs logits: cross-entropy, accuracy, Adam with a learning rate of 10⁻³.
+    """Compile a model that outputs logits: cross-entropy, accuracy, Adam (learning rate 10⁻³).
 
     Args:
         model: a Keras 3 model whose last layer has no softmax.
@@ -64,19 +64,21 @@ def fit(
 ) -> Any:
     """Train a model, in place, and show one progress bar.
 
-    The order of the batches follows the global seed: call :func:`set_seed` first for a run that repeats.
+    The order of the batches follows the global seed: call :func:`set_seed` first for a run that
+    repeats.
 
     Args:
         model: a Keras 3 model; if it is not compiled, :func:`compile_classifier` does it.
         data: the splits; ``data.test`` is not touched.
         epochs: passes over ``data.train``.
         batch_size: examples in a step.
-        patience: stop after this many epochs without a lower validation loss, and go back to the best weights.
-            ``None`` trains all epochs.
+        patience: stop after this many epochs without a lower validation loss, and go back to the
+            best weights. ``None`` trains all epochs.
         callbacks: further Keras callbacks, for instance a pruner.
 
     Returns:
-        Keras' ``History``: ``history["loss"]``, ``["accuracy"]``, ``["val_loss"]``, ``["val_accuracy"]``.
+        Keras' ``History``: ``history["loss"]``, ``["accuracy"]``, ``["val_loss"]``,
+        ``["val_accuracy"]``.
 
     Raises:
         ValueError: a label that the model has no output for, or fewer than one epoch.
@@ -111,7 +113,7 @@ def fit(
 
 
 def _progress(name: str) -> Any:
-    """One bar over the epochs, on standard output: what goes to standard error looks like an error in a page."""
+    """One bar over the epochs, on standard output: in a page, standard error looks like one."""
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,8 +1,9 @@
 """The one gateway between a Keras model and NumPy arrays.
 
-Everything else in this package works on arrays: this module reads them out of a model, with what an algorithm has to
-know about each (which layer, which axes are inputs and outputs, how often it is used), and writes them back. It works
-on Sequential and functional models, nested ones too, of Keras 3 and of tf_keras, on every backend.
+Everything else in this package works on arrays: this module reads them out of a model, with what an
+algorithm has to know about each (which layer, which axes are inputs and outputs, how often it is
+used), and writes them back. It works on Sequential and functional models, nested ones too, of Keras
+3 and of tf_keras, on every backend.
 
 Taught in: part 4, moving a trained network.
 """
@@ -39,8 +40,8 @@ class Weight:
         value: a copy of the array.
         input_axes: the axes of a kernel over which an output sums; empty for anything but a kernel.
         output_axes: the axes of a kernel that count its outputs; empty for anything but a kernel.
-        positions: how many times one example uses each entry: 1 in a dense layer, height × width of the output in a
-            convolution; ``None`` where the model leaves the image size open.
+        positions: how many times one example uses each entry: 1 in a dense layer, height × width of
+            the output in a convolution; ``None`` where the model leaves the image size open.
     """
 
     path: str
@@ -64,7 +65,8 @@ def require_built(model: Any) -> None:
         raise TypeError(f"expected a Keras model; received {type(model).__name__}")
     if not (model.built and model.weights):
         raise ValueError(
-            f'expected a built model; "{model.name}" has no weights yet: give it a keras.Input or call it once'
+            f'expected a built model; "{model.name}" has no weights yet: '
+            "give it a keras.Input or call it once"
         )
 
 
@@ -96,7 +98,7 @@ def get_weights(model: Any) -> dict[str, Weight]:
 
 
 def kernels(model: Any) -> dict[str, np.ndarray]:
-    """Read what pruning and quantization act on: the kernels of Dense, Conv2D and DepthwiseConv2D layers.
+    """Read what pruning and quantization act on: kernels of Dense, Conv2D, DepthwiseConv2D layers.
 
     Args:
         model: a built model.
@@ -215,7 +217,7 @@ def _variables(model: Any) -> dict[str, tuple[str, Any, Any]]:
 
 
 def _role(layer: Any, variable: Any) -> str:
-    """``kernel``, ``bias``, …: Keras 3 calls it so; tf_keras says ``dense/kernel:0`` and ``depthwise_kernel``."""
+    """``kernel``, ``bias``, …: as in Keras 3. tf_keras: ``dense/kernel:0``, ``depthwise_kernel``."""
     path = getattr(variable, "path", variable.name)
     role = path.rpartition(f"{layer.name}/")[2].split(":")[0]
     return "kernel" if role == "depthwise_kernel" else role
@@ -237,7 +239,7 @@ def _describe(path: str, layer_name: str, layer: Any, variable: Any) -> Weight:
 
 
 def _positions(layer: Any) -> int | None:
-    """How many outputs per channel one example has: the product of the axes that are neither batch nor channel."""
+    """Outputs per channel of one example: the product of the axes but batch and channel."""
     shape = list(layer.output.shape)[1:]
     shape.pop(0 if getattr(layer, "data_format", None) == "channels_first" else -1)
     return None if None in shape else math.prod(shape)

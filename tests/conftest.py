@@ -27,7 +27,7 @@ def mnist_image():
 
 @pytest.fixture
 def residual_model():
-    """Not one of ours: two convolutions with BatchNorm and a residual, a depthwise one, global pooling."""
+    """Not one of ours: convolutions with BatchNorm and a residual, a depthwise one, pooling."""
     from nnopt_course.quiet import import_quietly
 
     keras = import_quietly("keras")

@@ -114,7 +114,7 @@ def test_read_only_cache_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "_train", lambda *_: pytest.fail("trained for nothing"))
     monkeypatch.setenv("NNOPT_CACHE", str(read_only_folder(tmp_path)))
     with pytest.raises(
-        PermissionError, match="cannot be written to .*; name another folder with .* NNOPT_CACHE"
+        PermissionError, match=r"cannot be written to .*; name another folder with .* NNOPT_CACHE"
     ):
         models.trained("mlp")
 

@@ -48,9 +48,12 @@ def test_silence_hides_native_lines_and_gives_the_descriptor_back(capfd):
 
 
 def test_silence_shows_what_it_hid_when_the_body_raises(capfd):
-    with pytest.raises(RuntimeError), silence():
+    def fail():
         os.write(2, b"the native reason")
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), silence():
+        fail()
     assert "the native reason" in capfd.readouterr().err
 
 
