@@ -45,7 +45,9 @@ def build() -> list[str]:
     if not KEY.is_file() or KEY.read_text() != key():
         forget()
     KEY.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "jupyter_book", "build", "-q", "-W", "--keep-going", str(ROOT)]
+    start = "from jupyter_book.cli.main import main; main()"
+    options = ["build", "-q", "-W", "--keep-going", str(ROOT)]
+    command = [sys.executable, "-c", start, *options]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
