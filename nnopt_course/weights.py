@@ -217,7 +217,7 @@ def _variables(model: Any) -> dict[str, tuple[str, Any, Any]]:
 
 
 def _role(layer: Any, variable: Any) -> str:
-    """``kernel``, ``bias``, …: as in Keras 3. tf_keras: ``dense/kernel:0``, ``depthwise_kernel``."""
+    """What the layer calls it: ``kernel``, ``bias``, …; tf_keras writes ``dense/kernel:0``."""
     path = getattr(variable, "path", variable.name)
     role = path.rpartition(f"{layer.name}/")[2].split(":")[0]
     return "kernel" if role == "depthwise_kernel" else role

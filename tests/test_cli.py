@@ -1,0 +1,136 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from nnopt_course import models
+from nnopt_course.cli import app
+from nnopt_course.quiet import import_quietly
+
+pytestmark = pytest.mark.keras
+keras = import_quietly("keras")
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    file = tmp_path / "model.keras"
+    models.mlp().save(file)
+    return file
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(result):
+    """The message of a refusal, its line breaks undone."""
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    return " ".join(result.output.split())
+
+
+def test_report_counts_weights_zeros_and_operations(model_file):
+    result = run("report", model_file)
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.output.splitlines()]
+    assert lines[1] == ["hidden/kernel", "784×256", "200,704", "0.0", "200,704", "200,704"]
+    assert lines[2] == ["logits/kernel", "256×10", "2,560", "0.0", "2,560", "2,560"]
+    assert f"{model_file.stat().st_size:,} bytes" in result.output
+
+
+def test_prune_writes_a_model_with_exactly_that_many_zeros(model_file, tmp_path):
+    output = tmp_path / "small.keras"
+    before = model_file.read_bytes()
+    result = run("prune", model_file, "--sparsity", 0.9, "--exclude", "log*", "-o", output)
+    assert result.exit_code == 0
+    hidden, _, logits, _ = keras.models.load_model(output).get_weights()
+    assert np.count_nonzero(hidden == 0) == round(0.9 * hidden.size)
+    assert np.count_nonzero(logits == 0) == 0
+    assert model_file.read_bytes() == before
+    assert str(output) in result.output
+
+
+def test_prune_globally(model_file):
+    assert run("prune", model_file, "--sparsity", 0.5, "--allocation", "global").exit_code == 0
+    pruned = keras.models.load_model(model_file.with_name("model-pruned.keras"))
+    zeros = [np.count_nonzero(w == 0) / w.size for w in pruned.get_weights()[::2]]
+    assert zeros[0] > 0.5 > zeros[1]  # Glorot draws the smaller layer's weights larger.
+
+
+@pytest.mark.parametrize("mode", ["float32", "float16", "dynamic", "int8"])
+def test_quantize_writes_a_file_that_runs(model_file, mode, tmp_path):
+    from nnopt_course.transfer.targets.litert import Artifact
+
+    x = np.random.default_rng(0).uniform(size=(64, 784)).astype(np.float32)
+    np.save(tmp_path / "images.npy", x)
+    calibration = ["--calibration", tmp_path / "images.npy"] if mode == "int8" else []
+    result = run("quantize", model_file, "--mode", mode, *calibration)
+    assert result.exit_code == 0, result.output
+    artifact = Artifact(tmp_path / f"model-{mode}.tflite")
+    parameters = 203_530
+    bytes_each = {"float32": 4, "float16": 2, "dynamic": 1, "int8": 1}[mode]
+    assert artifact.bytes == pytest.approx(bytes_each * parameters, rel=0.04)
+    expected = keras.models.load_model(model_file).predict(x, verbose=0)
+    np.testing.assert_allclose(artifact.load().predict(x), expected, atol=0.05)
+
+
+@pytest.mark.parametrize("sparsity", ["-0.1", "1.0", "nan", "half"])
+def test_impossible_sparsities_are_refused_and_nothing_is_written(model_file, sparsity):
+    message = refused(run("prune", model_file, "--sparsity", sparsity))
+    assert "sparsity" in message
+    assert sparsity in message or "valid number" in message  # The second is the parser's.
+    assert list(model_file.parent.iterdir()) == [model_file]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report", "missing.keras"], "there is no file missing.keras"),
+        (["prune", "MODEL", "--sparsity", ".5", "--exclude", "conv"], "hidden"),
+        (["prune", "MODEL", "--sparsity", ".5", "-o", "MODEL"], "would replace the model"),
+        (["prune", "MODEL", "--sparsity", ".5", "-o", "x.h5"], "ends in .keras; received x.h5"),
+        (["prune", "MODEL", "--sparsity", ".5", "-o", "no/x.keras"], "there is no folder no"),
+        (["quantize", "MODEL", "--mode", "int8"], "needs --calibration"),
+        (["quantize", "MODEL", "--mode", "float16", "--calibration", "x.npy"], "no other mode"),
+        (["quantize", "MODEL", "--mode", "int7"], "'int7' is not one of"),
+        (["quantize", "MODEL", "--mode", "int8", "--calibration", "no.npy"], "no.npy"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_refused_with_a_sentence(model_file, arguments, message, monkeypatch):
+    monkeypatch.chdir(model_file.parent)
+    arguments = [str(model_file) if a == "MODEL" else a for a in arguments]
+    assert message in refused(run(*arguments))
+    assert list(model_file.parent.iterdir()) == [model_file]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model"], ids=["empty", "text"])
+def test_a_file_that_is_no_model_is_refused(tmp_path, content):
+    file = tmp_path / "model.keras"
+    file.write_bytes(content)
+    assert "model.keras" in refused(run("report", file))
+
+
+def test_calibration_of_another_shape_is_refused(model_file, tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((20, 28, 28), np.float32))
+    file = tmp_path / "images.npy"
+    message = refused(run("quantize", model_file, "--mode", "int8", "--calibration", file))
+    assert "calibration must have shape (n, 784)" in message
+    assert not list(tmp_path.glob("*.tflite"))
+
+
+@pytest.mark.parametrize("command", ["report", "prune", "quantize"])
+def test_help_teaches(command):
+    output = run(command, "--help").output
+    assert "Usage:" in output
+    assert len(output.split()) > 40
+
+
+def test_help_answers_without_importing_keras():
+    code = (
+        "import sys; from nnopt_course import cli;"
+        "assert not {'keras', 'tensorflow'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
