@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 import tempfile
@@ -34,6 +35,10 @@ def _native_stderr_kept() -> Iterator[None]:
         finally:
             os.dup2(original, 2)
             os.close(original)
+
+
+def _warns(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
 
 
 def import_quietly(name: str) -> ModuleType:
@@ -66,26 +71,29 @@ def import_quietly(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Silence native logs and Keras' own messages while a block runs.
+    """Silence native logs, and what Keras and TensorFlow tell, while a block runs.
 
-    For converters and interpreters, whose notes ("Saved artifact at …", "Created TensorFlow Lite
-    XNNPACK delegate") would otherwise stand in a page. If the block raises, the collected lines are
-    written to ``sys.stderr``.
+    For converters and interpreters, whose notes ("Saved artifact at …", "Assets written to …",
+    "Created TensorFlow Lite XNNPACK delegate") would otherwise stand in a page. TensorFlow's Python
+    warnings are shown. If the block raises, the native lines are written to ``sys.stderr``.
 
     Example:
         >>> import os
         >>> with silence():
         ...     _ = os.write(2, b"I0000 a native log line")
     """
-    keras = sys.modules.get(
-        "keras"
-    )  # Not imported for this: a page without Keras stays without it.
+    # Not imported for this: a page without Keras stays without it.
+    keras = sys.modules.get("keras")
     interactive = keras is not None and keras.config.is_interactive_logging_enabled()
     if interactive:
         keras.config.disable_interactive_logging()
+    # A filter and not a level: TensorFlow sets the level itself, to INFO in a notebook.
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_warns)
     try:
         with _native_stderr_kept():
             yield
     finally:
+        logger.removeFilter(_warns)
         if interactive:
             keras.config.enable_interactive_logging()

@@ -1,3 +1,4 @@
+import logging
 import os
 import subprocess
 import sys
@@ -63,3 +64,14 @@ def test_silence_gives_interactive_logging_back():
     with silence():
         assert not keras.config.is_interactive_logging_enabled()
     assert keras.config.is_interactive_logging_enabled()
+
+
+def test_silence_hides_what_tensorflow_tells_but_not_what_it_warns_of(caplog):
+    logger = logging.getLogger("tensorflow")
+    with caplog.at_level(logging.INFO, logger="tensorflow"):
+        with silence():
+            logger.setLevel(logging.INFO)  # As TensorFlow does in a notebook, at its first message.
+            logger.info("hidden")
+            logger.warning("a warning")
+        logger.info("shown")
+    assert [record.message for record in caplog.records] == ["a warning", "shown"]
