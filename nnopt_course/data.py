@@ -5,9 +5,9 @@ and the last ones, in the order of the original file. Every choice (when to stop
 is made on the validation images. The 10,000 test images are for the number that is reported at the
 end.
 
-Reference: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based learning applied to document
-    recognition.
-Proceedings of the IEEE 86(11), 1998.
+References:
+    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based learning applied to document
+    recognition. Proceedings of the IEEE 86(11), 1998.
 """
 
 from __future__ import annotations

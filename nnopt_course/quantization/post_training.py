@@ -4,15 +4,15 @@ A recipe is a function that configures a ``tf.lite.TFLiteConverter``: ``recipe(c
 Hand one to :func:`nnopt_course.transfer.targets.litert.export`. To add one of your own, write a
 function that sets the converter's attributes.
 
-=================  ===========  ============  ======================================================
-recipe             weights      activations   what it needs
-=================  ===========  ============  ======================================================
-:func:`float32`    float32      float32       nothing
-:func:`float16`    float16      float32       nothing
-:func:`dynamic_range`  int8     float32       nothing; small tensors and biases stay float32
-:func:`full_int8`  int8         int8          some inputs, to see the range of each activation
-:func:`sparse`     float32      float32       a pruned model: zeros are left out of the file
-=================  ===========  ============  ======================================================
+=====================  ========  ===========  ====================================================
+recipe                 weights   activations  what it needs
+=====================  ========  ===========  ====================================================
+:func:`float32`        float32   float32      nothing
+:func:`float16`        float16   float32      nothing
+:func:`dynamic_range`  int8      float32      nothing; small tensors and biases stay float32
+:func:`full_int8`      int8      int8         some inputs, to see the range of each activation
+:func:`sparse`         float32   float32      a pruned model: zeros are left out of the file
+=====================  ========  ===========  ====================================================
 
 References:
     R. Krishnamoorthi. Quantizing deep convolutional networks for efficient inference. 2018.
