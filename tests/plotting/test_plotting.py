@@ -15,6 +15,12 @@ DRAW = {
     "accuracy_against_sparsity": lambda **k: plotting.accuracy_against_sparsity(
         {"a": ([0.0, 0.5], [0.9, 0.8])}, **k
     ),
+    "number_line": lambda **k: plotting.number_line(
+        [0.4, 0.9], [0.0, 1.0], levels=[0.0, 1.0], integers=[0, 1], **k
+    ),
+    "rounding_error": lambda **k: plotting.rounding_error(
+        np.array([0.0, 0.4]), np.array([0.0, -0.4]), bound=0.5, **k
+    ),
     "report_bars": lambda **k: plotting.report_bars(["a", "b"], [1.0, 2.0], label="bytes", **k),
 }
 
@@ -126,6 +132,21 @@ def test_bars_start_at_zero_and_the_first_is_on_top():
     assert ax.get_xlim()[0] == 0
 
 
+def test_arrows_lead_from_each_value_to_its_level():
+    ax = plotting.number_line([0.4, 0.9], [0.0, 1.0], levels=[0.0, 1.0], integers=[7, 8])
+    arrows = [(text.xyann, text.xy) for text in ax.texts if isinstance(text, mpl.text.Annotation)]
+    assert arrows == [((0.4, 0), (0.0, 0)), ((0.9, 1), (1.0, 1))]
+    labels = [(text.get_position()[0], text.get_text()) for text in ax.texts if text.get_text()]
+    assert labels == [(0.0, "7"), (1.0, "8")]
+
+
+def test_error_is_drawn_between_its_bounds():
+    ax = plotting.rounding_error(np.array([1.0, 2.0]), np.array([0.25, -0.5]), bound=0.75)
+    error, upper, lower = ax.lines
+    assert error.get_xydata().tolist() == [[1.0, 0.25], [2.0, -0.5]]
+    assert (set(upper.get_ydata()), set(lower.get_ydata())) == ({0.75}, {-0.75})
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
@@ -141,6 +162,19 @@ def test_bars_start_at_zero_and_the_first_is_on_top():
             id="short-curve",
         ),
         pytest.param(lambda: plotting.report_bars(["a"], [1, 2], label=""), "each of 1", id="bars"),
+        pytest.param(
+            lambda: plotting.number_line([1.0], [], levels=[], integers=[]),
+            "expected 1",
+            id="arrow",
+        ),
+        pytest.param(
+            lambda: plotting.number_line([], [], levels=[1.0], integers=[]),
+            "expected 1",
+            id="level",
+        ),
+        pytest.param(
+            lambda: plotting.rounding_error(np.ones(2), np.ones(3), bound=1), r"\(2,\)", id="error"
+        ),
         pytest.param(
             lambda: plotting.report_bars(["a"], [-1.0], label=""),
             r"received \[-1.0\]",

@@ -1,0 +1,116 @@
+"""Pictures of results: accuracy against sparsity, one column of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.ticker import PercentFormatter
+
+from nnopt_course.plotting.style import COLORS, GRAY, STYLE, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["accuracy_against_sparsity", "report_bars"]
+
+
+def accuracy_against_sparsity(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    baseline: float | None = None,
+    ylabel: str = "accuracy",
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracy of pruned networks over their sparsity, one line a method.
+
+    Args:
+        curves: by name, sparsities and accuracies, both fractions in [0, 1].
+        baseline: accuracy of the dense network, drawn as a level line.
+        ylabel: what the accuracy is measured on, for instance "validation accuracy".
+        ax: where to draw; a new figure if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: if there is no curve, or one has more sparsities than accuracies or fewer.
+
+    Example:
+        >>> import matplotlib.pyplot as plt
+        >>> ax = accuracy_against_sparsity({"magnitude": ([0.0, 0.9], [0.98, 0.95])})
+        >>> ax.get_xlabel()
+        'sparsity'
+        >>> plt.close()
+    """
+    if not curves:
+        raise ValueError("expected at least one curve; received none")
+    for name, (x, y) in curves.items():
+        if len(x) != len(y):
+            raise ValueError(
+                f"{name}: expected {len(x)} accuracies, one a sparsity; received {len(y)}"
+            )
+    with mpl.rc_context(STYLE):
+        ax = new_axes(ax)
+        for name, (x, y) in curves.items():
+            ax.plot(x, y, label=name)
+        if baseline is not None:
+            level = {"color": GRAY, "linestyle": ":", "marker": ""}
+            ax.axhline(baseline, label="not pruned", **level)
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        ax.set(xlabel="sparsity", ylabel=ylabel)
+        ax.legend()
+    return ax
+
+
+def report_bars(
+    names: Sequence[str],
+    values: Sequence[float],
+    *,
+    label: str,
+    number: str = ",.2f",
+    ax: Axes | None = None,
+) -> Axes:
+    """Horizontal bars from zero, the first on top, each with its number at its end.
+
+    Args:
+        names: what each bar stands for.
+        values: lengths, not negative.
+        label: name and unit of the values.
+        number: format of the numbers, for instance ``",d"``.
+        ax: where to draw; a new figure if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: if lengths differ, there is no bar, or a value is negative or not finite.
+
+    Example:
+        >>> import matplotlib.pyplot as plt
+        >>> ax = report_bars(["float", "int8"], [814360, 207928], label="bytes", number=",d")
+        >>> [text.get_text() for text in ax.texts]
+        ['814,360', '207,928']
+        >>> plt.close()
+    """
+    lengths = np.asarray(values, dtype=float)
+    if len(names) == 0 or lengths.shape != (len(names),):
+        raise ValueError(
+            f"expected a value for each of {len(names)} names; received {lengths.shape}"
+        )
+    if not np.isfinite(lengths).all() or (lengths < 0).any():
+        raise ValueError(f"values must be finite and not negative; received {list(values)}")
+    with mpl.rc_context(STYLE):
+        ax = new_axes(ax, height=1.1 + 0.42 * len(names))
+        bars = ax.barh(range(len(names)), lengths, color=COLORS["sky"], height=0.7)
+        ax.bar_label(bars, [format(value, number) for value in values], padding=4)
+        ax.set_yticks(range(len(names)), names)
+        ax.invert_yaxis()
+        ax.margins(x=0.25)  # Room for the numbers; they make the axis' own superfluous.
+        ax.set(xlabel=label, xticks=[])
+        ax.spines["bottom"].set_visible(False)
+        ax.grid(visible=False)
+    return ax
