@@ -21,7 +21,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["QuantParams", "choose_params", "dequantize", "params_for", "quantize"]
+__all__ = [
+    "QuantParams",
+    "choose_params",
+    "dequantize",
+    "fake_quantize",
+    "params_for",
+    "quantize",
+]
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -262,6 +269,29 @@ def dequantize(q: np.ndarray, params: QuantParams) -> np.ndarray:
     x -= zero_point.astype(np.float32)
     x *= scale
     return x
+
+
+def fake_quantize(x: np.ndarray, params: QuantParams) -> np.ndarray:
+    """Real numbers to the nearest ones that the integers can stand for: there and back again.
+
+    ``dequantize(quantize(x, params), params)``. What the integers will cost, in floats. Doing it
+    twice changes nothing more, and zero stays exactly zero.
+
+    Args:
+        x: values, finite; what lies outside the range becomes the nearest end.
+        params: scale and zero point.
+
+    Returns:
+        float32, same shape.
+
+    Raises:
+        ValueError: if a value is NaN or infinite, or the channels do not match.
+
+    Example:
+        >>> fake_quantize(np.array([0.2, 0.3, -0.6, 99.0]), QuantParams(0.5, 0)).tolist()
+        [0.0, 0.5, -0.5, 63.5]
+    """
+    return dequantize(quantize(x, params), params)
 
 
 def _checked(x: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from nnopt_course.quantization.affine import (
     QuantParams,
     choose_params,
     dequantize,
+    fake_quantize,
     params_for,
     quantize,
 )
@@ -301,3 +302,19 @@ def test_needs_neither_keras_nor_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_fake_quantization_lands_on_the_grid_and_leaves_it_alone():
+    params = QuantParams(0.25, 1, bits=4)
+    grid = dequantize(np.arange(-8, 8, dtype=np.int8), params)
+    np.testing.assert_array_equal(fake_quantize(grid, params), grid)
+    x = np.random.default_rng(0).normal(scale=2.0, size=500)
+    nearest = grid[np.abs(x[:, None] - grid).argmin(axis=1)]
+    np.testing.assert_array_equal(fake_quantize(x, params), nearest)
+
+
+def test_fake_quantization_keeps_zero_and_refuses_nan():
+    params = choose_params(-0.3, 1.7, bits=3)
+    assert fake_quantize(np.zeros(3), params).tolist() == [0.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="x must be finite; 1 of 2"):
+        fake_quantize(np.array([np.nan, 1.0]), params)
