@@ -11,7 +11,6 @@ Taught in: part 4, moving a trained network.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -185,9 +184,10 @@ def clone(model: Any) -> Any:
         False
     """
     require_built(model)
-    # The model's own Keras made it, so that module is loaded; the two never mix.
-    keras = sys.modules["tf_keras" if type(model).__module__.startswith("tf_keras") else "keras"]
-    copy = keras.models.clone_model(model)
+    # Not keras.models.clone_model: it compiles the copy, with the optimizer of the original.
+    layers = [*model.layers, *(layer for _, layer in _layers(model))]
+    classes = {type(layer).__name__: type(layer) for layer in layers}
+    copy = type(model).from_config(model.get_config(), custom_objects=classes)
     copy.set_weights(model.get_weights())
     return copy
 

@@ -125,6 +125,13 @@ def test_clone_computes_the_same_and_shares_nothing(residual_model):
     np.testing.assert_allclose(residual_model.predict(x, verbose=0), expected, atol=1e-6)
 
 
+def test_a_clone_of_a_compiled_model_is_not_compiled():
+    model = models.mlp()
+    model.compile("adam", "mse")
+    copy = weights.clone(model)
+    assert not copy.compiled
+
+
 @pytest.mark.parametrize(
     "read", [weights.get_weights, weights.kernels, weights.clone], ids=lambda f: f.__name__
 )

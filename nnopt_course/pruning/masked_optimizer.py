@@ -136,6 +136,6 @@ def masked_optimizer(model: Any) -> MaskedOptimizer:
                 "expected a model that is compiled with pruner.wrap(optimizer), so that the "
                 f"optimizer owns the masks; received the optimizer {type(given).__name__}"
             )
-    if not optimizer.built:
-        optimizer.build(model.trainable_variables)
+    if not given.built:
+        given.build(model.trainable_variables)
     return optimizer
