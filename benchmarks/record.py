@@ -1,0 +1,55 @@
+"""Keep what a benchmark measured: a JSON file with machine, versions and one flat row each."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")
+
+
+def write(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write ``results/NAME.json``, the whole file or nothing.
+
+    Args:
+        name: of the benchmark.
+        rows: flat mappings; keys carry their unit (``latency_us``, ``error_percent``).
+
+    Returns:
+        The file.
+    """
+    record = {
+        "machine": machine(),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "date": date.today().isoformat(),
+        "command": " ".join(["python", "benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "rows": list(rows),
+    }
+    file = RESULTS / f"{name}.json"
+    replace(file, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return file
+
+
+def machine() -> str:
+    """The processor and the number of cores: what a latency depends on, and nothing private."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [s for s in cpuinfo.read_text().splitlines() if s.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+
+
+def replace(file: Path, text: str) -> None:
+    """Write beside the file, then rename."""
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
