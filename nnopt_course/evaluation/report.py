@@ -51,7 +51,7 @@ class Candidate:
     weights: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What was measured, one row a network; prints as a table, in a terminal and in a notebook.
 
@@ -98,6 +98,8 @@ class Report:
             ).rstrip()
             for line in table
         )
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         headings, lines = self._cells()

@@ -107,7 +107,7 @@ def test_html_is_a_table_with_scoped_headers_and_escaped_names(report):
 
 def test_columns_nobody_measured_are_left_out():
     report = Report(({"name": "a", "flips": 1, "bytes": None},), "a")
-    assert str(report) == "name  flips\na         1"
+    assert str(report) == repr(report) == "name  flips\na         1"
 
 
 def test_plot_draws_one_column(report):
