@@ -1,0 +1,96 @@
+"""How integers stand for real numbers: scale, zero point, bits, sign, axis, as one value.
+
+The formulas are in :mod:`nnopt_course.quantization.affine`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["QuantParams", "check_bits"]
+
+
+@dataclass(frozen=True, eq=False)
+class QuantParams:
+    """How integers stand for real numbers.
+
+    Attributes:
+        scale: real distance of two neighboring integers, float32: one number, or one a channel.
+        zero_point: the integer that stands for 0, int32: same shape as ``scale``.
+        bits: width of the integers, 2 to 16.
+        signed: integers in [−2^(bits−1), 2^(bits−1) − 1] if True, in [0, 2^bits − 1] if not.
+        axis: the axis of the array that ``scale`` belongs to; None for one scale per array.
+
+    Raises:
+        ValueError: if a scale is not positive and finite, a zero point does not fit, shapes
+            disagree, or bits are out of range.
+        TypeError: if bits or zero points are not integers.
+
+    Example:
+        >>> params = QuantParams(0.5, 0)
+        >>> params.qmin, params.qmax, params.dtype
+        (-128, 127, dtype('int8'))
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    bits: int = 8
+    signed: bool = True
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        check_bits(self.bits)
+        scale, zero_point = np.array(self.scale, np.float32), np.array(self.zero_point)
+        if not np.issubdtype(zero_point.dtype, np.integer):
+            raise TypeError(f"zero_point must be an integer; received dtype {zero_point.dtype}")
+        if scale.shape != zero_point.shape or scale.ndim != (self.axis is not None):
+            expected = "one scale and one zero point" + (" per channel" if scale.ndim else "")
+            raise ValueError(
+                f"expected {expected}; received shapes {scale.shape} and {zero_point.shape} with "
+                f"axis={self.axis}"
+            )
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError(f"scale must be positive and finite; received {scale}")
+        if ((zero_point < self.qmin) | (zero_point > self.qmax)).any():
+            raise ValueError(
+                f"zero_point must be in [{self.qmin}, {self.qmax}]; received {zero_point}"
+            )
+        for name, value in {"scale": scale, "zero_point": zero_point.astype(np.int32)}.items():
+            value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    @property
+    def qmin(self) -> int:
+        """The smallest integer."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def qmax(self) -> int:
+        """The largest integer."""
+        return (1 << (self.bits - self.signed)) - 1
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The NumPy type that holds the integers: 8 bits if they fit, else 16."""
+        name = "int8" if self.bits <= 8 else "int16"
+        return np.dtype(name if self.signed else f"u{name}")
+
+
+def check_bits(bits: int) -> None:
+    """Refuse a width that the course's integers do not have.
+
+    Raises:
+        TypeError: if it is not an integer.
+        ValueError: if it is not in [2, 16].
+
+    Example:
+        >>> check_bits(1)
+        Traceback (most recent call last):
+        ValueError: bits must be in [2, 16]; received 1
+    """
+    if isinstance(bits, bool) or not isinstance(bits, int | np.integer):
+        raise TypeError(f"bits must be an integer; received {bits!r}")
+    if not 2 <= bits <= 16:
+        raise ValueError(f"bits must be in [2, 16]; received {bits}")
