@@ -1,11 +1,11 @@
 """Arrays to figures. Nothing is computed here.
 
 Every function draws on the axes it is given, or on a new figure in the book's one style
-(:mod:`nnopt_course.plotting.style`), and returns the axes.
+(:mod:`nnopt_course.plotting.theme`), and returns the axes.
 """
 
 from nnopt_course.plotting.results import accuracy_against_sparsity, report_bars
-from nnopt_course.plotting.style import COLORS, STYLE, style
+from nnopt_course.plotting.theme import COLORS, STYLE, style
 from nnopt_course.plotting.weights import (
     mask_picture,
     number_line,

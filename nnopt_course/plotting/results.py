@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from nnopt_course.plotting.style import COLORS, GRAY, STYLE, new_axes
+from nnopt_course.plotting.theme import COLORS, GRAY, STYLE, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
