@@ -45,7 +45,7 @@ def machine() -> str:
     if cpuinfo.is_file():
         names = [s for s in cpuinfo.read_text().splitlines() if s.startswith("model name")]
         model = names[0].partition(":")[2].strip() if names else model
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 
 def replace(file: Path, text: str) -> None:
