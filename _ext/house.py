@@ -80,7 +80,9 @@ def api_text() -> str:
         for name in sections[folder]:
             if name != folder:
                 text.append(f"### {name}{' †' if name in KERAS_MODULES else ''}\n")
-            text.append(f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n")
+            # A folder has its own docstring; what it re-exports is documented where it is defined.
+            members = "" if name == folder else "   :members:\n   :ignore-module-all:\n"
+            text.append(f"```{{eval-rst}}\n.. automodule:: {name}\n{members}```\n")
     return "\n".join(text)
 
 

@@ -23,6 +23,7 @@ from project import ROOT, toc_pages
 BUILD = ROOT / "_build"
 HTML = BUILD / "html"
 KEY = BUILD / "key"
+LOG = BUILD / "book.log"
 COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b(?!.*All log messages before)")
 
 
@@ -51,9 +52,12 @@ def build() -> list[str]:
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
+    LOG.write_text(done.stdout, encoding="utf-8")
     wrong = [line for line in done.stdout.splitlines() if COMPLAINT.search(line)]
     if done.returncode and not wrong:
         wrong = done.stdout.splitlines()[-40:]
+    if done.returncode and "Traceback" in done.stdout:
+        wrong += done.stdout[done.stdout.index("Traceback") :].splitlines()
     missing = [page for page in toc_pages() if not (HTML / f"{page}.html").is_file()]
     wrong += [f"{page}: in _toc.yml, but no page was written" for page in missing]
     if wrong:
@@ -81,7 +85,7 @@ def main() -> int:
     BUILD.mkdir(exist_ok=True)
     if wrong := build():
         print(*wrong, sep="\n")
-        print(f"The book was not built without fault: {len(wrong)} complaints above.")
+        print(f"The book was not built without fault: {len(wrong)} complaints above, all in {LOG}.")
         return 1
     print(f"built in {time.monotonic() - begun:.0f} s")
     return 0
