@@ -30,10 +30,12 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "sparsity_percent": ("zeros, %", ".1f"),
     "macs": ("MACs", ",d"),
     "effective_macs": ("MACs without zeros", ",d"),
-    "latency_us": ("latency, µs", ",.1f"),
-    "latency_iqr_us": ("IQR, µs", ",.1f"),
+    "latency_us": ("latency (IQR), µs", ",.1f"),
+    "latency_iqr_us": ("IQR of the latency, µs", ",.1f"),
     "speedup": ("times faster", ".2f"),
 }
+#: Column → the column with its spread.
+SPREADS = {"latency_us": "latency_iqr_us"}
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,11 @@ class Report:
         return frame[[column for column in COLUMNS if column in frame]]
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        columns = [c for c in COLUMNS if any(row.get(c) is not None for row in self.rows)]
+        """Headings and written cells; a spread stands in parentheses behind its median."""
+        shown = [column for column in COLUMNS if column not in SPREADS.values()]
+        columns = [c for c in shown if any(row.get(c) is not None for row in self.rows)]
         headings = ["name", *(COLUMNS[column][0] for column in columns)]
-        lines = []
-        for row in self.rows:
-            values = [(row.get(column), COLUMNS[column][1]) for column in columns]
-            written = ["–" if value is None else format(value, spec) for value, spec in values]
-            lines.append([str(row["name"]), *written])
+        lines = [[str(row["name"]), *(_written(row, c) for c in columns)] for row in self.rows]
         return headings, lines
 
     def __str__(self) -> str:
@@ -103,10 +103,11 @@ class Report:
 
     def _repr_html_(self) -> str:
         headings, lines = self._cells()
-        head = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in headings)
+        right, wrap = "text-align: right", "text-align: right; white-space: normal"
+        head = "".join(f'<th scope="col" style="{wrap}">{html.escape(h)}</th>' for h in headings)
         body = "\n".join(
             f'<tr><th scope="row">{html.escape(line[0])}</th>'
-            + "".join(f"<td>{html.escape(cell)}</td>" for cell in line[1:])
+            + "".join(f'<td style="{right}">{html.escape(cell)}</td>' for cell in line[1:])
             + "</tr>"
             for line in lines
         )
@@ -138,6 +139,13 @@ class Report:
         return report_bars(
             list(measured), list(measured.values()), label=heading, number=spec, ax=ax
         )
+
+
+def _written(row: Mapping[str, Any], column: str) -> str:
+    if row.get(column) is None:
+        return "–"
+    spec, spread = COLUMNS[column][1], row.get(SPREADS.get(column))
+    return format(row[column], spec) + ("" if spread is None else f" ({spread:{spec}})")
 
 
 def evaluate(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from nnopt_course.plotting.theme import COLORS, GRAY, STYLE, new_axes
+from nnopt_course.plotting.theme import COLORS, GRAY, new_axes, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +51,7 @@ def accuracy_against_sparsity(
             raise ValueError(
                 f"{name}: expected {len(x)} accuracies, one a sparsity; received {len(y)}"
             )
-    with mpl.rc_context(STYLE):
+    with styled():
         ax = new_axes(ax)
         for name, (x, y) in curves.items():
             ax.plot(x, y, label=name)
@@ -103,7 +102,7 @@ def report_bars(
         )
     if not np.isfinite(lengths).all() or (lengths < 0).any():
         raise ValueError(f"values must be finite and not negative; received {list(values)}")
-    with mpl.rc_context(STYLE):
+    with styled():
         ax = new_axes(ax, height=1.1 + 0.42 * len(names))
         bars = ax.barh(range(len(names)), lengths, color=COLORS["sky"], height=0.7)
         ax.bar_label(bars, [format(value, number) for value in values], padding=4)

@@ -12,6 +12,8 @@ References:
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -21,7 +23,7 @@ from cycler import cycler
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLORS", "GRAY", "STYLE", "new_axes", "style"]
+__all__ = ["COLORS", "GRAY", "STYLE", "new_axes", "style", "styled"]
 
 #: Okabe and Ito's colors by name; those light on white (sky, yellow) fill areas, never draw lines.
 COLORS = {
@@ -78,6 +80,26 @@ def style() -> None:
         'white'
     """
     mpl.rcParams.update(STYLE)
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """The book's style while a block runs; only its own settings are put back afterwards.
+
+    ``matplotlib.rc_context`` would also put back what a backend sets while it loads, and in a
+    notebook no figure would appear from then on.
+
+    Example:
+        >>> with styled():
+        ...     mpl.rcParams["font.size"]
+        13.0
+    """
+    before = {key: mpl.rcParams[key] for key in STYLE}
+    mpl.rcParams.update(STYLE)
+    try:
+        yield
+    finally:
+        mpl.rcParams.update(before)
 
 
 def new_axes(ax: Axes | None, *, height: float | None = None) -> Axes:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import ListedColormap
 
-from nnopt_course.plotting.theme import COLORS, GRAY, STYLE, new_axes
+from nnopt_course.plotting.theme import COLORS, GRAY, new_axes, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +52,7 @@ def weight_histogram(
     for array in arrays:
         if array.size == 0 or not np.isfinite(array).all():
             raise ValueError(f"weights must be finite and not empty; received {array.size} values")
-    with mpl.rc_context(STYLE):
+    with styled():
         ax = new_axes(ax)
         edges = np.histogram_bin_edges(np.concatenate(arrays), bins)
         ax.hist(arrays[0], edges, color=COLORS["sky"], label=labels[0])
@@ -92,7 +91,7 @@ def mask_picture(mask: np.ndarray, *, ax: Axes | None = None) -> Axes:
     mask = np.asarray(mask) != 0
     if mask.ndim != 2 or mask.size == 0:
         raise ValueError(f"mask must be two-dimensional and not empty; received shape {mask.shape}")
-    with mpl.rc_context(STYLE):
+    with styled():
         ax = new_axes(ax, height=4.4)
         colors = ListedColormap(["#E8EEF2", COLORS["blue"]])
         ax.imshow(mask, cmap=colors, vmin=0, vmax=1, interpolation_stage="rgba")
@@ -134,7 +133,7 @@ def number_line(
     for one, other in ((values, rounded), (levels, integers)):
         if len(one) != len(other):
             raise ValueError(f"expected {len(one)} numbers, one each; received {len(other)}")
-    with mpl.rc_context(STYLE):
+    with styled():
         ax = new_axes(ax)
         ax.vlines(levels, -0.7, len(values) - 0.3, color="#BDBDBD", linewidth=1.5)
         for level, integer in zip(levels, integers, strict=True):
@@ -176,7 +175,7 @@ def rounding_error(
     """
     if np.shape(x) != np.shape(error):
         raise ValueError(f"error must have shape {np.shape(x)}; received {np.shape(error)}")
-    with mpl.rc_context(STYLE):
+    with styled():
         ax = new_axes(ax, height=2.6)
         ax.plot(x, error, color=COLORS["vermilion"], marker="", linestyle="-")
         for level, label in ((bound, "± half a step"), (-bound, None)):

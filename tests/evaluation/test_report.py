@@ -105,6 +105,14 @@ def test_html_is_a_table_with_scoped_headers_and_escaped_names(report):
     assert len(table.cells) == 3 * len(columns)
 
 
+def test_a_spread_stands_behind_its_median():
+    row = {"name": "a", "latency_us": 1234.56, "latency_iqr_us": 7.0}
+    head, line = str(Report((row,), "a")).splitlines()
+    assert head.split() == ["name", "latency", "(IQR),", "µs"]
+    assert line.split() == ["a", "1,234.6", "(7.0)"]
+    assert list(Report((row,), "a").to_frame()) == ["latency_us", "latency_iqr_us"]
+
+
 def test_columns_nobody_measured_are_left_out():
     report = Report(({"name": "a", "flips": 1, "bytes": None},), "a")
     assert str(report) == repr(report) == "name  flips\na         1"

@@ -3,11 +3,14 @@ from itertools import combinations
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from nbclient import NotebookClient
 
 from nnopt_course import plotting
+from nnopt_course.plotting.theme import styled
 
 DRAW = {
     "weight_histogram": lambda **k: plotting.weight_histogram(np.array([-1.0, 0.5, 2.0]), **k),
@@ -65,6 +68,24 @@ def test_the_readers_own_settings_stay(name):
     before = mpl.rcParams.copy()
     DRAW[name]()
     assert mpl.rcParams == before
+
+
+def test_only_the_styles_own_settings_are_put_back():
+    """A backend that loads while a figure is drawn changes settings that must stay."""
+    with mpl.rc_context():
+        with styled():
+            mpl.rcParams["interactive"] = not mpl.rcParams["interactive"]
+            changed = mpl.rcParams["interactive"]
+        assert mpl.rcParams["interactive"] is changed
+
+
+def test_every_cell_of_a_notebook_shows_its_figure():
+    draw = "plotting.report_bars(['a'], [1.0], label='bytes');"
+    cells = ["from nnopt_course import plotting\nplotting.style()", draw, draw]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    shown = [["image/png" in output.data for output in cell.outputs] for cell in notebook.cells[1:]]
+    assert shown == [[True], [True]]
 
 
 def test_every_public_function_is_tested_here():
