@@ -11,6 +11,8 @@ How many of n entries are kept is rounded the way TensorFlow's toolkit (tfmot) r
 
     kept(n, s) = max(1, round(n · (1 − s)))        round half to even; never nothing
 
+(tfmot computes this in float32. Where n · (1 − s) is a half, it may therefore come out one higher.)
+
 Taught in: part 3, remove what matters least.
 """
 
