@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -102,17 +103,23 @@ def lenet_5(K: ModuleType = keras, *, seed: int = 0) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How :func:`trained` trains: Adam, learning rate 10⁻³, cross-entropy, no early stopping."""
+    """How :func:`trained` trains: cross-entropy, Adam, no early stopping.
 
-    epochs: int
-    batch_size: int
+    ``cosine`` lets the learning rate fall to zero along half a cosine. It makes the two LeNets as
+    good as the literature's; the article's network is trained as the article does, without.
+    """
+
     input_shape: str
+    epochs: int
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    cosine: bool = False
 
 
 RECIPES: dict[str, Recipe] = {
-    "mlp": Recipe(epochs=10, batch_size=128, input_shape="flat"),
-    "lenet_300_100": Recipe(epochs=10, batch_size=128, input_shape="flat"),
-    "lenet_5": Recipe(epochs=5, batch_size=128, input_shape="image"),
+    "mlp": Recipe("flat", epochs=10),
+    "lenet_300_100": Recipe("flat", epochs=10, learning_rate=2e-3, cosine=True),
+    "lenet_5": Recipe("image", epochs=5, learning_rate=2e-3, cosine=True),
 }
 BUILDERS: dict[str, Callable[..., Any]] = {
     "mlp": mlp,
@@ -165,8 +172,13 @@ def trained(name: str, *, seed: int = 0, cache_dir: str | os.PathLike[str] | Non
 
 
 def _train(model: Any, recipe: Recipe, seed: int) -> Any:
-    training.set_seed(seed)
     mnist = data.load_mnist(shape=recipe.input_shape)
+    rate = recipe.learning_rate
+    if recipe.cosine:
+        steps = recipe.epochs * math.ceil(len(mnist.train) / recipe.batch_size)
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    training.compile_classifier(model, keras.optimizers.Adam(rate))
+    training.set_seed(seed)
     training.fit(model, mnist, epochs=recipe.epochs, batch_size=recipe.batch_size)
     return model
 
