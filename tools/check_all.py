@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 from project import KERAS_MODULES, PACKAGE, ROOT, modules, path_of
 
 RESULTS = ROOT / "_build" / "tests.xml"
-STYLE = ("tools", "tests", "_ext", "chapters", PACKAGE)
+STYLE = ("tools", "tests", "benchmarks", "_ext", "chapters", PACKAGE)
 
 
 def stage(name: str, *arguments: str) -> bool:
