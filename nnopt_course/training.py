@@ -19,7 +19,7 @@ TqdmCallback = import_quietly("tqdm.keras").TqdmCallback
 
 __all__ = ["compile_classifier", "fit", "set_seed"]
 
-# A bar of fixed width: the default one shrinks to nothing beside four metrics.
+# A bar of fixed width: the default one gives its room to the numbers.
 BAR = "{desc} {bar:10} {n_fmt}/{total_fmt} epochs [{elapsed}<{remaining}{postfix}]"
 
 
@@ -117,8 +117,12 @@ def _progress(name: str) -> Any:
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(
-                *args, **{**kwargs, "desc": name, "file": sys.stdout, "bar_format": BAR}
-            )
+            fixed = {"desc": name, "file": sys.stdout, "bar_format": BAR}
+            super().__init__(*args, **{**kwargs, **fixed})
+
+        def set_postfix(self, logs: Any = None, refresh: bool = True, **_: Any) -> None:
+            """Two numbers fit on a page's line; all of them are in the history."""
+            shown = {key: logs[key] for key in ("loss", "val_accuracy") if key in logs}
+            super().set_postfix(shown, refresh=refresh)
 
     return TqdmCallback(verbose=0, tqdm_class=Bar)
