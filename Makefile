@@ -13,11 +13,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 BUILT := _build/html/.built
-SOURCES := intro.md _config.yml _toc.yml references.bib tools/book.py tools/project.py \
+SOURCES := intro.md benchmarks/results/overview.md _config.yml _toc.yml references.bib tools/book.py tools/project.py \
   $(shell find chapters nnopt_course _ext _static -type f \
     ! -path '*/.*' ! -path '*/__pycache__/*' ! -name '* *' 2>/dev/null)
 
-.PHONY: help book serve test lab notebooks check clean environment
+.PHONY: help book serve test lab notebooks bench check clean environment
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make check       the fast part: style and the tests that need no Keras and no browser"
 	@echo "make lab         JupyterLab on the chapters"
 	@echo "make notebooks   run every notebook and save it clean; one of them: NAME=its_file_name"
+	@echo "make bench       measure the table of the first page again (about 15 minutes)"
 	@echo "make clean       remove what was built; the environment and trained baselines stay"
 
 environment: $(INSTALLED)
@@ -62,6 +63,9 @@ lab: $(INSTALLED)
 
 notebooks: $(INSTALLED)
 	@$(RUN) tools/notebooks.py $(NAME)
+
+bench: $(INSTALLED)
+	@$(RUN) benchmarks/overview.py
 
 clean:
 	@rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

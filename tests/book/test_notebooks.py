@@ -114,6 +114,14 @@ def test_every_picture_has_an_alternative_text(path):
 
 
 @every_notebook
+def test_every_described_picture_is_there(path):
+    """An alternative text without a picture: the figure got lost."""
+    described = [cell for cell in code_cells(path) if "image" in cell.metadata.get("mystnb", {})]
+    kinds = {cell.id: str([o.get("data", {}).keys() for o in cell.outputs]) for cell in described}
+    assert [name for name, shown in kinds.items() if "image/" not in shown] == []
+
+
+@every_notebook
 def test_cells_are_short(path):
     """A function that needs more lines belongs in the package."""
     free = {"remove-cell", "hide-input"}
