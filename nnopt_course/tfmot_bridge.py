@@ -14,6 +14,7 @@ Taught in: part 6, the same pruning with tfmot.
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.data import Mnist
+from nnopt_course.pruning.allocation import check_sparsity
 from nnopt_course.pruning.schedules import polynomial
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import get_weights, require_built, set_weights
@@ -31,6 +33,7 @@ __all__ = [
     "Wrapped",
     "fit",
     "masks",
+    "one_shot_masks",
     "prune_low_magnitude",
     "quantize_aware",
     "strip_pruning",
@@ -170,6 +173,35 @@ def masks(model: Any) -> dict[str, np.ndarray]:
         for wrapper in model.layers
         for _, mask, _ in getattr(wrapper, "pruning_vars", [])
     }
+
+
+def one_shot_masks(model: Any, sparsity: float) -> dict[str, np.ndarray]:
+    """The masks that tfmot finds for the weights that a model has now.
+
+    tfmot finds masks only while it trains, so a copy makes one step with a learning rate of zero.
+
+    Args:
+        model: a built Keras 3 model with one input and one output.
+        sparsity: fraction to remove, in [0, 1).
+
+    Returns:
+        path → boolean array, True where a weight stays.
+
+    Raises:
+        TypeError, ValueError: as :func:`to_tf_keras`, and for a sparsity out of range.
+    """
+    schedule = tfmot.sparsity.keras.ConstantSparsity(check_sparsity(sparsity), 0, frequency=1)
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(to_tf_keras(model), schedule)
+    wrapped.compile(tf_keras.optimizers.SGD(0.0), "mse")
+    x, y = (np.zeros((1, *shape[1:])) for shape in (model.input_shape, model.output_shape))
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel("ERROR")  # TensorFlow would warn of many small models that are traced in a row.
+    try:
+        wrapped.fit(x, y, verbose=0, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()])
+    finally:
+        logger.setLevel(level)
+    return masks(wrapped)
 
 
 def quantize_aware(model: Any) -> Any:

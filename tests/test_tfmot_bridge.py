@@ -147,18 +147,6 @@ def test_the_wrong_keras_is_refused():
 # tfmot as the oracle
 
 
-def their_masks(model, sparsity):
-    """tfmot's own masks for the weights that a model has: one step with a learning rate of zero."""
-    schedule = tfmot.sparsity.keras.ConstantSparsity(sparsity, begin_step=0, frequency=1)
-    wrapped = tfmot.sparsity.keras.prune_low_magnitude(bridge.to_tf_keras(model), schedule)
-    wrapped.compile(tf_keras.optimizers.SGD(0.0), "mse")
-    x = inputs_of(model)
-    y = np.zeros((8, *model.output_shape[1:]), dtype="float32")
-    callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
-    wrapped.fit(x, y, epochs=1, verbose=0, callbacks=callbacks)
-    return bridge.masks(wrapped)
-
-
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.77, 0.9, 0.99, 0.999])
 @pytest.mark.parametrize("network", [models.mlp, models.lenet_5], ids=["mlp", "lenet_5"])
 def test_the_same_weights_and_sparsity_give_tfmots_masks(network, sparsity):
@@ -168,7 +156,7 @@ def test_the_same_weights_and_sparsity_give_tfmots_masks(network, sparsity):
     for path, array in kernels(model).items():
         magnitudes = rng.permutation(np.arange(1, array.size + 1)).reshape(array.shape)
         set_weights(model, {path: magnitudes * rng.choice([-1, 1], array.shape) / array.size})
-    ours, theirs = prune(model, sparsity).masks, their_masks(model, sparsity)
+    ours, theirs = prune(model, sparsity).masks, bridge.one_shot_masks(model, sparsity)
     assert list(ours) == list(theirs)
     for path, mask in ours.items():
         np.testing.assert_array_equal(mask, theirs[path])
@@ -178,7 +166,9 @@ def test_ties_are_where_we_and_tfmot_differ():
     model = models.mlp()
     set_weights(model, {"logits/kernel": np.ones((256, 10))})
     assert np.count_nonzero(prune(model, 0.5).masks["logits/kernel"]) == 1280  # Exactly half.
-    assert np.count_nonzero(their_masks(model, 0.5)["logits/kernel"]) == 2560  # Nothing removed.
+    assert (
+        np.count_nonzero(bridge.one_shot_masks(model, 0.5)["logits/kernel"]) == 2560
+    )  # Nothing removed.
 
 
 @pytest.mark.parametrize("power", [1, 3])
