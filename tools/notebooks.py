@@ -66,6 +66,12 @@ def formatted(path: Path) -> NotebookNode:
     return nbformat.reads(done.stdout or text, as_version=4)
 
 
+def lint(path: Path) -> None:
+    """Say what `make test` would object to in the code."""
+    command = [sys.executable, "-m", "ruff", "check", "--output-format=concise", "-q", str(path)]
+    print(subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout, end="")
+
+
 def last_state(text: str) -> str:
     r"""What a terminal would show in the end of a text with carriage returns.
 
@@ -155,6 +161,7 @@ def run(path: Path) -> bool:
         return False
     save(clean(notebook), path)
     print(f"ok  {time.monotonic() - begun:6.1f} s  {name}", flush=True)
+    lint(path)
     for cell in notebook.cells:
         streams = [output.get("name") for output in cell.get("outputs", [])]
         if "stderr" in streams:
