@@ -270,14 +270,13 @@ def fit(
 
 def _translate(model: Any, source: ModuleType, target: ModuleType) -> Any:
     if not isinstance(model, source.Model):
-        raise TypeError(f"expected a {source.__name__} model; received {type(model)}")
+        name = source.__name__
+        raise TypeError(f"expected a {name} model; received {type(model)}")
     require_built(model)
     new = _rebuild(model, target)
-    weights = get_weights(model)
-    if set(weights) != set(get_weights(new)):
-        raise ValueError(
-            f"expected the weights {sorted(get_weights(new))}; received {sorted(weights)}"
-        )
+    weights, made = get_weights(model), get_weights(new)
+    if set(weights) != set(made):
+        raise ValueError(f"expected weights {list(made)}; received {list(weights)}")
     set_weights(new, {path: weight.value for path, weight in weights.items()})
     return new
 
@@ -325,14 +324,7 @@ def _layer(layer: Any, target: ModuleType) -> Any:
     if hasattr(layer, "layers"):
         return _rebuild(layer, target)
     kind, config = type(layer).__name__, layer.get_config()
-    if kind not in SUPPORTED:
-        raise ValueError(
-            f"layer {layer.name!r} is a {kind}; the bridge supports {', '.join(SUPPORTED)}"
-        )
-    if layer.compute_dtype != "float32":
-        raise ValueError(f"layer {layer.name!r}: expected float32; received {layer.compute_dtype}")
-    if not isinstance(config.get("activation", ""), str):
-        raise ValueError(f"layer {layer.name!r}: expected an activation of Keras' own")
+    _require_supported(layer, kind, config)
     make = getattr(target.layers, kind)
     known = inspect.signature(make.__init__).parameters
     kept = {
@@ -343,6 +335,16 @@ def _layer(layer: Any, target: ModuleType) -> Any:
     if kind == "BatchNormalization":  # tf_keras gives a list with one axis.
         kept["axis"] = int(np.ravel(kept["axis"])[0])
     return make(**{**kept, "name": layer.name, "trainable": layer.trainable})
+
+
+def _require_supported(layer: Any, kind: str, config: dict[str, Any]) -> None:
+    if kind not in SUPPORTED:
+        known = ", ".join(SUPPORTED)
+        raise ValueError(f"layer {layer.name!r} is a {kind}; the bridge supports {known}")
+    if layer.compute_dtype != "float32":
+        raise ValueError(f"layer {layer.name!r}: expected float32; received {layer.compute_dtype}")
+    if not isinstance(config.get("activation", ""), str):
+        raise ValueError(f"layer {layer.name!r}: expected an activation of Keras' own")
 
 
 def _references(node: Any) -> list[tuple[str, int]]:

@@ -73,7 +73,9 @@ def kept(size: int, sparsity: float) -> int:
 
 
 def uniform(scores: Mapping[str, np.ndarray], sparsity: float) -> dict[str, int]:
-    r"""Remove the same fraction everywhere: :math:`r_l = n_l - \mathrm{kept}(n_l, s)`.
+    r"""Remove the same fraction of each array.
+
+    .. math:: r_l = n_l - \mathrm{kept}(n_l, s)
 
     Args:
         scores: path → array; only the sizes count.
@@ -90,7 +92,8 @@ def uniform(scores: Mapping[str, np.ndarray], sparsity: float) -> dict[str, int]
         {'hidden/kernel': 10, 'logits/kernel': 5}
     """
     _require_entries(scores)
-    return {path: array.size - kept(array.size, sparsity) for path, array in scores.items()}
+    sizes = {path: array.size for path, array in scores.items()}
+    return {path: size - kept(size, sparsity) for path, size in sizes.items()}
 
 
 def global_(scores: Mapping[str, np.ndarray], sparsity: float) -> dict[str, int]:

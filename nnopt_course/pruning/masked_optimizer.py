@@ -90,7 +90,7 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
         self.iterations.assign_add(1)
 
     def mask_weights(self) -> None:
-        """Set what is masked to zero: +0, whatever it was. Moving averages of weights too."""
+        """Set what is masked to zero, moving averages included."""
         for variable, mask in self._masked():
             zeros = keras.ops.zeros_like(variable.value)
             variable.assign(keras.ops.where(mask.value, variable.value, zeros))

@@ -25,7 +25,7 @@ __all__ = ["connections", "find", "lowest"]
 
 
 def lowest(scores: np.ndarray, n: int) -> np.ndarray:
-    """Mask that removes the ``n`` lowest scores: ``False`` there, ``True`` elsewhere.
+    """The mask that removes the n lowest scores.
 
     What lies below the n-th lowest score goes; of what equals it, the first in C order, until n
     are gone. Linear time, no sort.
@@ -35,7 +35,7 @@ def lowest(scores: np.ndarray, n: int) -> np.ndarray:
         n: how many to remove, in [0, ``scores.size``].
 
     Returns:
-        Boolean array of the same shape with exactly ``n`` entries ``False``.
+        Boolean array of the same shape, ``False`` at exactly ``n`` entries, ``True`` elsewhere.
 
     Raises:
         ValueError: empty scores, NaN among them, or n out of range.
@@ -45,19 +45,14 @@ def lowest(scores: np.ndarray, n: int) -> np.ndarray:
         >>> lowest(np.array([0.3, 0.1, 0.3, 0.3, 0.9]), 3)  # 0.1 and the first two 0.3
         array([False, False, False,  True,  True])
     """
-    scores = np.asarray(scores)
-    n = operator.index(n)
-    if scores.size == 0:
-        raise ValueError(f"expected at least one score; received shape {scores.shape}")
-    if not 0 <= n <= scores.size:
-        raise ValueError(f"the number to remove must be in [0, {scores.size}]; received {n}")
+    scores, n = _checked(scores, n)
     cut = nth_lowest([scores], max(n, 1))
     if n == 0:
         return np.ones(scores.shape, dtype=bool)
     keep = scores > cut.value
-    spared = sum(cut.below) + sum(cut.equal) - n
-    if spared:  # Of the entries that equal the cut, the last ones in C order stay.
-        keep |= _last(scores.ravel() == cut.value, spared).reshape(scores.shape)
+    spared = cut.below[0] + cut.equal[0] - n
+    if spared:  # Of those that equal the cut, the last in C order stay.
+        keep |= _last(scores == cut.value, spared)
     return keep
 
 
@@ -101,7 +96,7 @@ def find(
     score: Score = magnitude,
     allocation: Allocation = uniform,
 ) -> dict[str, np.ndarray]:
-    """The masks of a set of weights: score them, share out the sparsity, remove the lowest.
+    """Find masks: score the weights, share out the sparsity, remove the lowest.
 
     Args:
         weights: path → array.
@@ -126,18 +121,34 @@ def find(
     """
     check_sparsity(sparsity)
     scores = score(weights)
+    _require_same_shapes(weights, scores)
+    return connections(scores, allocation(scores, sparsity))
+
+
+def _checked(scores: np.ndarray, n: int) -> tuple[np.ndarray, int]:
+    scores, n = np.asarray(scores), operator.index(n)
+    if scores.size == 0:
+        raise ValueError(f"expected at least one score; received shape {scores.shape}")
+    if not 0 <= n <= scores.size:
+        raise ValueError(f"the number to remove must be in [0, {scores.size}]; received {n}")
+    return scores, n
+
+
+def _require_same_shapes(
+    weights: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray]
+) -> None:
     expected = {path: np.shape(array) for path, array in weights.items()}
     received = {path: np.shape(array) for path, array in scores.items()}
     if received != expected:
         raise ValueError(f"expected scores of the weights' shapes, {expected}; received {received}")
-    return connections(scores, allocation(scores, sparsity))
 
 
-def _last(where: np.ndarray, count: int) -> np.ndarray:
-    """Keep only the last ``count`` True entries of ``where`` (one-dimensional, changed in place).
+def _last(mask: np.ndarray, count: int) -> np.ndarray:
+    """Of the True entries of a mask, only the last ``count`` in C order.
 
     Where they begin is found by halving: a list of their indices would need eight times the memory.
     """
+    where = mask.ravel()
     start, stop = 0, where.size  # The count-th True from the end lies in [start, stop).
     while stop - start > 1:
         middle = (start + stop) // 2
@@ -147,4 +158,4 @@ def _last(where: np.ndarray, count: int) -> np.ndarray:
         else:
             stop, count = middle, count - right
     where[:start] = False
-    return where
+    return where.reshape(mask.shape)

@@ -46,13 +46,12 @@ def magnitude(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         S. Han, J. Pool, J. Tran, W. Dally. Learning both weights and connections for efficient
         neural networks. NeurIPS 2015, section 3.1.
     """
-    return {path: _magnitude(path, np.asarray(array)) for path, array in weights.items()}
+    return {path: _finite(path, np.abs(w)) for path, w in weights.items()}
 
 
-def _magnitude(path: str, array: np.ndarray) -> np.ndarray:
-    if array.size == 0:
-        raise ValueError(f"{path}: expected at least one weight; received shape {array.shape}")
-    scores = np.abs(array)
+def _finite(path: str, scores: np.ndarray) -> np.ndarray:
+    if scores.size == 0:
+        raise ValueError(f"{path}: expected at least one weight; received shape {scores.shape}")
     # The maximum of anything with NaN is NaN: one pass, no temporary array.
     if not np.isfinite(scores.max()):
         raise ValueError(f"{path}: expected finite weights; received NaN or infinity")
