@@ -24,7 +24,8 @@ def text_files() -> list:
     hidden = [ROOT / ".github", ROOT / ".ci", ROOT / ".pre-commit-config.yaml"]
     inside = [path for folder in (*top, *hidden) if folder.is_dir() for path in folder.rglob("*")]
     files = [path for path in (*top, *hidden, *inside) if path.is_file() and path.suffix in TEXT]
-    return [path for path in files if ".egg-info" not in str(path)]
+    caches = re.compile(r"\.egg-info|\.ruff_cache|\.ipynb_checkpoints|__pycache__")
+    return [path for path in files if not caches.search(str(path))]
 
 
 def test_the_address_stands_only_where_it_must():
