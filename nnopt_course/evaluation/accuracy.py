@@ -2,6 +2,8 @@
 
 A *predictor* is one of three things: a Keras model, a runner (an object with ``predict(x)``, as the
 targets of :mod:`nnopt_course.transfer` give), or a plain function from images to logits.
+
+See the chapter "Why optimize a network?".
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ A time alone says little: the processor's clock moves, other programs run. There
   than microseconds do;
 - the measuring thread stays on one core, the least busy one, where the operating system allows it
   (Linux). A library's own worker threads are not pinned: set their number where they are created.
+
+See the chapter "Why optimize a network?".
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ output:
 
 Biases, activations, pooling and BatchNorm (which folds into the kernel before it) are not counted,
 as usual in the literature.
+
+See the chapter "Why optimize a network?".
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""All measures of several networks side by side: a table and a plot."""
+"""All measures of several networks side by side: a table and a plot.
+
+See the chapter "From floats to integers".
+"""
 
 from __future__ import annotations
 
@@ -184,7 +187,7 @@ def evaluate(
         right      0.00      0             0
         wrong     33.33      1             1
 
-    See the chapter "Why optimize".
+    See the chapter "From floats to integers".
     """
     if not candidates:
         raise ValueError("expected at least one candidate; received none")

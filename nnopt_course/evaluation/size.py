@@ -2,6 +2,8 @@
 
 Sizes in this course are sizes of real files. gzip stands beside them because an app store or a
 firmware update compresses what it ships: zeros and repeated values pay there, if not in the file.
+
+See the chapter "Why optimize a network?".
 """
 
 from __future__ import annotations

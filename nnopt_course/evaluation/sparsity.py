@@ -1,6 +1,8 @@
 """What fraction of the weights is zero.
 
 Counted over kernels only: biases and BatchNorm's vectors are few, and pruning leaves them alone.
+
+See the chapter "Why optimize a network?".
 """
 
 from __future__ import annotations

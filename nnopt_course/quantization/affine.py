@@ -79,14 +79,7 @@ def choose_params(
         sections 2.1 and 2.2.
     """
     check_bits(bits)
-    lo, hi = np.asarray(lo, np.float64), np.asarray(hi, np.float64)
-    if lo.shape != hi.shape or lo.ndim != (axis is not None):
-        raise ValueError(
-            f"lo and hi must be two numbers, or two vectors with an axis; received shapes "
-            f"{lo.shape} and {hi.shape} with axis={axis}"
-        )
-    if not (np.isfinite(lo).all() and np.isfinite(hi).all() and (lo <= hi).all()):
-        raise ValueError(f"lo and hi must be finite with lo <= hi; received {lo} and {hi}")
+    lo, hi = _checked_range(lo, hi, axis)
     lo, hi = np.minimum(lo, 0.0), np.maximum(hi, 0.0)
     half = 1 << (bits - 1)
     qmin, qmax = (-half, half - 1) if signed else (0, 2 * half - 1)
@@ -218,6 +211,20 @@ def fake_quantize(x: np.ndarray, params: QuantParams) -> np.ndarray:
         [0.0, 0.5, -0.5, 63.5]
     """
     return dequantize(quantize(x, params), params)
+
+
+def _checked_range(
+    lo: float | np.ndarray, hi: float | np.ndarray, axis: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    lo, hi = np.asarray(lo, np.float64), np.asarray(hi, np.float64)
+    if lo.shape != hi.shape or lo.ndim != (axis is not None):
+        raise ValueError(
+            f"lo and hi must be two numbers, or two vectors with an axis; received shapes "
+            f"{lo.shape} and {hi.shape} with axis={axis}"
+        )
+    if not (np.isfinite(lo).all() and np.isfinite(hi).all() and (lo <= hi).all()):
+        raise ValueError(f"lo and hi must be finite with lo <= hi; received {lo} and {hi}")
+    return lo, hi
 
 
 def _checked(x: np.ndarray) -> np.ndarray:

@@ -82,17 +82,7 @@ def full_int8(calibration: Sequence[np.ndarray]) -> Recipe:
         Traceback (most recent call last):
         ValueError: calibration must hold at least one batch; received none
     """
-    batches = [np.array(batch, np.float32) for batch in calibration]
-    if not batches:
-        raise ValueError("calibration must hold at least one batch; received none")
-    for number, batch in enumerate(batches):
-        if batch.ndim < 2 or len(batch) == 0:
-            raise ValueError(
-                f"calibration batch {number} must have shape (n, …) with n ≥ 1; "
-                f"received {batch.shape}"
-            )
-        if not np.isfinite(batch).all():
-            raise ValueError(f"calibration batch {number} must be finite; received NaN or infinity")
+    batches = _checked(calibration)
 
     def representative() -> Iterator[list[np.ndarray]]:
         for batch in batches:
@@ -126,3 +116,18 @@ def _tensorflow() -> Any:
     from nnopt_course.quiet import import_quietly
 
     return import_quietly("tensorflow")
+
+
+def _checked(calibration: Sequence[np.ndarray]) -> list[np.ndarray]:
+    batches = [np.array(batch, np.float32) for batch in calibration]
+    if not batches:
+        raise ValueError("calibration must hold at least one batch; received none")
+    for number, batch in enumerate(batches):
+        if batch.ndim < 2 or len(batch) == 0:
+            raise ValueError(
+                f"calibration batch {number} must have shape (n, …) with n ≥ 1; "
+                f"received {batch.shape}"
+            )
+        if not np.isfinite(batch).all():
+            raise ValueError(f"calibration batch {number} must be finite; received NaN or infinity")
+    return batches

@@ -58,19 +58,11 @@ def learn_head(
         >>> (h @ kernel + bias).argmax(axis=1)
         array([0, 1])
     """
-    h, y = np.asarray(features, np.float32), np.asarray(labels)
-    if h.ndim != 2 or h.size == 0 or not np.isfinite(h).all():
-        raise ValueError(f"features must be finite, of shape (n, inputs); received {h.shape}")
-    if not np.issubdtype(y.dtype, np.integer):
-        raise TypeError(f"labels must be integers; received dtype {y.dtype}")
-    if y.shape != h.shape[:1]:
-        raise ValueError(f"labels must have shape ({len(h)},); received {y.shape}")
-    if (y < 0).any() or (y >= classes).any():
-        raise ValueError(f"labels must be in [0, {classes}); received {y.min()} to {y.max()}")
     if not (steps > 0 and learning_rate > 0):
         raise ValueError(
             f"steps and learning_rate must be positive; received {steps} and {learning_rate}"
         )
+    h, y = _checked(features, labels, classes)
     kernel = np.zeros((h.shape[1], classes), np.float32)
     bias = np.zeros(classes, np.float32)
     for _ in range(steps):
@@ -85,3 +77,18 @@ def learn_head(
 def _softmax(logits: np.ndarray) -> np.ndarray:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _checked(
+    features: np.ndarray, labels: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    h, y = np.asarray(features, np.float32), np.asarray(labels)
+    if h.ndim != 2 or h.size == 0 or not np.isfinite(h).all():
+        raise ValueError(f"features must be finite, of shape (n, inputs); received {h.shape}")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise TypeError(f"labels must be integers; received dtype {y.dtype}")
+    if y.shape != h.shape[:1]:
+        raise ValueError(f"labels must have shape ({len(h)},); received {y.shape}")
+    if (y < 0).any() or (y >= classes).any():
+        raise ValueError(f"labels must be in [0, {classes}); received {y.min()} to {y.max()}")
+    return h, y
