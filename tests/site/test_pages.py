@@ -23,6 +23,8 @@ UNFOLD = """() => {
   document.querySelectorAll('details').forEach(details => { details.open = true; });
   document.querySelectorAll('.toggle-hidden').forEach(
     part => part.classList.remove('toggle-hidden'));
+  document.body.click();
+  return new Promise(done => setTimeout(done, 200));
 }"""
 # What reaches beyond the right edge, and no box around it scrolls.
 TOO_WIDE = """() => [...document.querySelectorAll('body *')].filter(element => {
