@@ -35,7 +35,7 @@ environment: $(INSTALLED)
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
 	  sys.exit(None if v >= (3, 11) else f"Python 3.11 or newer is needed; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.12 …")'
-	@echo "Installing into $(VENV): about 1 GB, a few minutes, once."
+	@echo "Installing into $(VENV): about 3.5 GB on disk, a few minutes, once."
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --requirement requirements.txt
 	@$(RUN) -m pip install --quiet --no-deps --editable .
