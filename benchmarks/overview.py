@@ -98,7 +98,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             }
         )
     aligned = ["left", "left", *["right"] * 5]
-    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True, colalign=aligned)
+    shown = pd.DataFrame(lines).map(lambda cell: cell.replace(" ", "\N{NO-BREAK SPACE}"))
+    return shown.to_markdown(index=False, disable_numparse=True, colalign=aligned)
 
 
 def publish(rows: list[dict[str, Any]]) -> None:
