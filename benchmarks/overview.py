@@ -4,9 +4,9 @@ Each network is trained, pruned while it trains on, and quantized to 8-bit integ
 is a LiteRT file that is written, opened again and run on the 10,000 test images. Nothing is chosen:
 sparsity, schedule and epochs are fixed beforehand, the test images are looked at once.
 
-    python benchmarks/overview.py            three seeds; writes results/overview.json and .md, and
-    the README's table python benchmarks/overview.py --quick    one seed, one epoch of pruning;
-    prints, writes nothing
+    python benchmarks/overview.py            three seeds; writes results/overview.json, the table
+                                             beside it, and the table in the README
+    python benchmarks/overview.py --quick    one seed, one epoch of pruning; prints, writes nothing
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             }
         )
     aligned = ["left", "left", *["right"] * 5]
+    # On a phone a cell would break between a number and its unit.
     shown = pd.DataFrame(lines).map(lambda cell: cell.replace(" ", "\N{NO-BREAK SPACE}"))
     return shown.to_markdown(index=False, disable_numparse=True, colalign=aligned)
 
