@@ -80,27 +80,25 @@ def prune(model: Any, mnist: Any, sparsity: float, *, epochs: int, seed: int) ->
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Means over the seeds, as a Markdown table; errors with their smallest and largest."""
+    """Means over the seeds, as a Markdown table; errors with their standard deviation."""
     frame = pd.DataFrame(rows)
     lines = []
     for (net, variant), group in frame.groupby(["net", "variant"], sort=False):
-        error, low, high = (getattr(group.test_error_percent, f)() for f in ("mean", "min", "max"))
+        error = group.test_error_percent
         percent = f" {group.sparsity.iloc[0]:.0%}".replace("%", " %") if "pruned" in variant else ""
         lines.append(
             {
                 "network": NETS[net],
                 "variant": variant.replace("pruned", f"pruned{percent}"),
-                "test error, %": f"{error:.2f} ({low:.2f} – {high:.2f})",
+                "test error, %": f"{error.mean():.2f} ± {error.std():.2f}",
                 "flips": f"{group.flips.mean():.0f}",
-                "file, bytes": f"{group.bytes.mean():,.0f}",
-                "after gzip": f"{group.gzip_bytes.mean():,.0f}",
-                "times faster": f"{group.speedup_b1.median():.1f}",
+                "bytes": f"{group.bytes.mean():,.0f}",
+                "gzip, bytes": f"{group.gzip_bytes.mean():,.0f}",
+                "× faster": f"{group.speedup_b1.median():.1f}",
             }
         )
     aligned = ["left", "left", *["right"] * 5]
-    # On a phone a cell would break between a number and its unit.
-    shown = pd.DataFrame(lines).map(lambda cell: cell.replace(" ", "\N{NO-BREAK SPACE}"))
-    return shown.to_markdown(index=False, disable_numparse=True, colalign=aligned)
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True, colalign=aligned)
 
 
 def publish(rows: list[dict[str, Any]]) -> None:

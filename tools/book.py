@@ -18,12 +18,23 @@ import subprocess
 import sys
 import time
 
+import yaml
 from project import ROOT, toc_pages
 
 BUILD = ROOT / "_build"
 HTML = BUILD / "html"
 KEY = BUILD / "key"
 LOG = BUILD / "book.log"
+# jupyter-book's own has no icon: the browser then asks for one that is not there.
+INDEX = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<meta http-equiv="refresh" content="0; url={first}.html">
+<link rel="icon" href="_static/favicon.svg">
+<p><a href="{first}.html">{title}</a></p>
+</html>
+"""
 COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b(?!.*All log messages before)")
 
 
@@ -63,6 +74,9 @@ def build() -> list[str]:
     if wrong:
         shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
     else:
+        title = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"]
+        index = INDEX.format(title=title, first=toc_pages()[0])
+        (HTML / "index.html").write_text(index, encoding="utf-8")
         KEY.write_text(key())
     return wrong
 
