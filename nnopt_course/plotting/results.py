@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
 
-from nnopt_course.plotting.theme import COLORS, GRAY, new_axes, styled
+from nnopt_course.plotting.theme import COLORS, GRAY, legend_above, new_axes, percent, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,16 +51,16 @@ def accuracy_against_sparsity(
                 f"{name}: expected {len(x)} accuracies, one a sparsity; received {len(y)}"
             )
     with styled():
-        ax = new_axes(ax)
+        ax = new_axes(ax, height=3.6)
         for name, (x, y) in curves.items():
             ax.plot(x, y, label=name)
         if baseline is not None:
             level = {"color": GRAY, "linestyle": ":", "marker": ""}
             ax.axhline(baseline, label="not pruned", **level)
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        ax.xaxis.set_major_formatter(percent)
+        ax.yaxis.set_major_formatter(percent)
         ax.set(xlabel="sparsity", ylabel=ylabel)
-        ax.legend()
+        legend_above(ax)
     return ax
 
 

@@ -23,7 +23,7 @@ from cycler import cycler
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLORS", "GRAY", "STYLE", "new_axes", "style", "styled"]
+__all__ = ["COLORS", "GRAY", "STYLE", "legend_above", "new_axes", "percent", "style", "styled"]
 
 #: Okabe and Ito's colors by name; those light on white (sky, yellow) fill areas, never draw lines.
 COLORS = {
@@ -108,3 +108,20 @@ def new_axes(ax: Axes | None, *, height: float | None = None) -> Axes:
         return ax
     width, usual = STYLE["figure.figsize"]
     return plt.subplots(figsize=(width, height or usual))[1]
+
+
+def legend_above(ax: Axes) -> None:
+    """Name the series above the axes, where no name can cover a curve."""
+    longest = max(len(name) for name in ax.get_legend_handles_labels()[1])
+    columns = max(1, 40 // (longest + 6))  # As many as fit in the book's width.
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, columnspacing=1.2)
+
+
+def percent(fraction: float, _: int | None = None) -> str:
+    """A fraction as an axis shows it, with no more digits than it has.
+
+    Example:
+        >>> percent(0.5), percent(0.975)
+        ('50 %', '97.5 %')
+    """
+    return f"{round(100 * fraction, 6):g} %"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import ListedColormap
 
-from nnopt_course.plotting.theme import COLORS, GRAY, new_axes, styled
+from nnopt_course.plotting.theme import COLORS, GRAY, legend_above, new_axes, percent, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def weight_histogram(
         >>> import matplotlib.pyplot as plt
         >>> ax = weight_histogram(np.linspace(-1, 1, 50), np.zeros(50))
         >>> ax.get_legend().get_texts()[1].get_text()
-        'after (100.0 % zeros)'
+        'after (100 % zeros)'
         >>> plt.close()
     """
     arrays = [np.ravel(before)] if after is None else [np.ravel(before), np.ravel(after)]
@@ -59,11 +59,10 @@ def weight_histogram(
         if after is not None:
             kept = arrays[1][arrays[1] != 0]
             zeros = 1 - kept.size / arrays[1].size
-            label = f"{labels[1]} ({zeros:.1%} zeros)".replace("%", " %") if zeros else labels[1]
+            label = f"{labels[1]} ({percent(round(zeros, 3))} zeros)" if zeros else labels[1]
             outline = {"histtype": "step", "color": COLORS["vermilion"], "linewidth": 2}
             ax.hist(kept, edges, label=label, **outline)
-            ax.margins(y=0.3)  # Room for the legend above the bars.
-            ax.legend(loc="upper center")
+            legend_above(ax)
         ax.set(xlabel="weight", ylabel="how many")
         ax.grid(axis="x", visible=False)
     return ax
@@ -181,5 +180,5 @@ def rounding_error(
         for level, label in ((bound, "± half a step"), (-bound, None)):
             ax.axhline(level, color=GRAY, linestyle="--", marker="", label=label)
         ax.set(xlabel="real number", ylabel="error")
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        legend_above(ax)
     return ax

@@ -1,0 +1,32 @@
+"""Keras 3 to tf_keras and back, and from there to TensorFlow's Model Optimization Toolkit (tfmot).
+
+tfmot takes models of tf_keras (Keras 2) only, and is not going to be ported to Keras 3.
+
+- :mod:`~nnopt_course.tfmot_bridge.translate`: build a model again in the other Keras
+- :mod:`~nnopt_course.tfmot_bridge.toolkit`: prune and quantize it with tfmot
+
+This is the only folder that imports tfmot or tf_keras.
+"""
+
+from nnopt_course.tfmot_bridge.toolkit import (
+    Wrapped,
+    fit,
+    masks,
+    one_shot_masks,
+    prune_low_magnitude,
+    quantize_aware,
+    strip_pruning,
+)
+from nnopt_course.tfmot_bridge.translate import to_keras, to_tf_keras
+
+__all__ = [
+    "Wrapped",
+    "fit",
+    "masks",
+    "one_shot_masks",
+    "prune_low_magnitude",
+    "quantize_aware",
+    "strip_pruning",
+    "to_keras",
+    "to_tf_keras",
+]
