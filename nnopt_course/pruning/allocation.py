@@ -139,7 +139,11 @@ def global_(scores: Mapping[str, np.ndarray], sparsity: float) -> dict[str, int]
 
 
 def select(
-    paths: Iterable[str], include: Sequence[str] | str = ("*",), exclude: Sequence[str] | str = ()
+    paths: Iterable[str],
+    include: Sequence[str] | str = ("*",),
+    exclude: Sequence[str] | str = (),
+    *,
+    exempt: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Pick weights by name: some ``include`` pattern matches and no ``exclude`` pattern does.
 
@@ -150,6 +154,7 @@ def select(
         paths: the paths to pick from, for instance ``kernels(model)``.
         include: one pattern or several.
         exclude: one pattern or several.
+        exempt: path → why it is left alone, whatever the patterns say.
 
     Returns:
         The picked paths, in the order in which they came.
@@ -178,7 +183,11 @@ def select(
     ]
     if not picked:
         raise ValueError(f"include={include} and exclude={exclude} leave nothing of {known}")
-    return picked
+    exempt = exempt or {}
+    if all(path in exempt for path in picked):
+        reasons = "; ".join(f"{path}: {exempt[path]}" for path in picked)
+        raise ValueError(f"expected a layer that can be pruned; received {reasons}")
+    return [path for path in picked if path not in exempt]
 
 
 def _require_entries(scores: Mapping[str, np.ndarray]) -> None:

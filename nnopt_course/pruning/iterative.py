@@ -30,8 +30,11 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.layer_report import LayerReport
+from nnopt_course.pruning import granularity as granularities
 from nnopt_course.pruning import masks as masks_of
 from nnopt_course.pruning.allocation import Allocation, select, uniform
+from nnopt_course.pruning.exempt import exempt
+from nnopt_course.pruning.granularity import Granularity
 from nnopt_course.pruning.masked_optimizer import MaskedOptimizer, masked_optimizer
 from nnopt_course.pruning.one_shot import report
 from nnopt_course.pruning.schedules import Schedule
@@ -58,6 +61,8 @@ class IterativePruning(keras.callbacks.Callback):
         every: steps between two updates of the masks, at least 1.
         score: how much each weight matters.
         allocation: how the sparsity is shared out between layers.
+        granularity: what is removed together. Neurons of the model's outputs are left alone, and
+            depthwise kernels by anything but single connections; the report says so.
         include: globs over layer names or paths; only these are pruned.
         exclude: globs over layer names or paths that are left alone.
 
@@ -91,6 +96,7 @@ class IterativePruning(keras.callbacks.Callback):
         every: int = 100,
         score: Score = magnitude,
         allocation: Allocation = uniform,
+        granularity: Granularity = granularities.connections,
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
     ) -> None:
@@ -100,7 +106,7 @@ class IterativePruning(keras.callbacks.Callback):
         if operator.index(every) < 1:
             raise ValueError(f"every must be at least 1; received {every}")
         self.schedule, self.every = schedule, every
-        self.score, self.allocation = score, allocation
+        self.score, self.allocation, self.granularity = score, allocation, granularity
         self.include, self.exclude = include, exclude
         self._training = False
 
@@ -129,6 +135,7 @@ class IterativePruning(keras.callbacks.Callback):
         """
         trained = masked_optimizer(model).masks_of(variables(model))
         notes = {path: "not trained" for path in kernels(model) if path not in trained}
+        notes |= exempt(model, self.granularity)
         return report(model, _masks(model, self._picked(model)), notes=notes)
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -176,7 +183,13 @@ class IterativePruning(keras.callbacks.Callback):
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()  # While fit runs, the variables are elsewhere.
         weights = {path: keras.ops.convert_to_numpy(v) for path, v in self._variables.items()}
-        masks = masks_of.find(weights, sparsity, score=self.score, allocation=self.allocation)
+        masks = masks_of.find(
+            weights,
+            sparsity,
+            score=self.score,
+            allocation=self.allocation,
+            granularity=self.granularity,
+        )
         for path, mask in masks.items():
             self._mask_variables[path].assign(mask)
         optimizer = masked_optimizer(self.model)
@@ -190,7 +203,10 @@ class IterativePruning(keras.callbacks.Callback):
             raise ValueError("expected a pruner that has trained a model; give it to fit first")
         trained = masked_optimizer(model).masks_of(variables(model))
         return select(
-            [path for path in kernels(model) if path in trained], self.include, self.exclude
+            [path for path in kernels(model) if path in trained],
+            self.include,
+            self.exclude,
+            exempt=exempt(model, self.granularity),
         )
 
 

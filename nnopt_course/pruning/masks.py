@@ -17,7 +17,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nnopt_course.pruning import granularity as granularities
 from nnopt_course.pruning.allocation import Allocation, check_sparsity, uniform
+from nnopt_course.pruning.granularity import Granularity
 from nnopt_course.pruning.scores import Score, magnitude
 from nnopt_course.pruning.selection import nth_lowest
 
@@ -95,21 +97,23 @@ def find(
     *,
     score: Score = magnitude,
     allocation: Allocation = uniform,
+    granularity: Granularity = granularities.connections,
 ) -> dict[str, np.ndarray]:
     """Find masks: score the weights, share out the sparsity, remove the lowest.
 
     Args:
         weights: path → array.
-        sparsity: fraction to remove, in [0, 1).
+        sparsity: fraction of the groups to remove, in [0, 1).
         score: how much each weight matters.
-        allocation: how many go where.
+        allocation: how many go where; it is shown the scores of the groups.
+        granularity: which entries are a group; by default, each by itself.
 
     Returns:
         path → boolean array, ``True`` where a weight stays.
 
     Raises:
-        TypeError, ValueError: a sparsity out of range, weights that are empty or not finite, or
-            scores that do not fit the weights.
+        TypeError, ValueError: a sparsity out of range, or more than the granularity can remove,
+            weights that are empty or not finite, or scores that do not fit the weights.
 
     Example:
         >>> find({"hidden/kernel": np.array([0.5, -0.1, 0.2, -0.9])}, 0.5)
@@ -119,10 +123,12 @@ def find(
         S. Han, J. Pool, J. Tran, W. Dally. Learning both weights and connections for efficient
         neural networks. NeurIPS 2015.
     """
-    check_sparsity(sparsity)
+    _require_reachable(check_sparsity(sparsity), granularity)
     scores = score(weights)
     _require_same_shapes(weights, scores)
-    return connections(scores, allocation(scores, sparsity))
+    groups = {path: granularity.pool(array) for path, array in scores.items()}
+    masks = connections(groups, _at_most(granularity, groups, allocation(groups, sparsity)))
+    return {path: granularity.expand(mask, weights[path].shape) for path, mask in masks.items()}
 
 
 def _checked(scores: np.ndarray, n: int) -> tuple[np.ndarray, int]:
@@ -141,6 +147,25 @@ def _require_same_shapes(
     received = {path: np.shape(array) for path, array in scores.items()}
     if received != expected:
         raise ValueError(f"expected scores of the weights' shapes, {expected}; received {received}")
+
+
+def _require_reachable(sparsity: float, granularity: Granularity) -> None:
+    if sparsity > granularity.max_sparsity + 1e-9:
+        raise ValueError(
+            f"{granularity.name} removes at most {granularity.max_sparsity:g} of the weights; "
+            f"received the sparsity {sparsity}"
+        )
+
+
+def _at_most(
+    granularity: Granularity, groups: Mapping[str, np.ndarray], remove: Mapping[str, int]
+) -> Mapping[str, int]:
+    """No more than a granularity can remove: what it protects has an infinite score."""
+    if granularity.max_sparsity == 1.0:
+        return remove
+    return {
+        path: min(count, np.count_nonzero(groups[path] < np.inf)) for path, count in remove.items()
+    }
 
 
 def _last(mask: np.ndarray, count: int) -> np.ndarray:

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.layer_report import LayerReport
+from nnopt_course.pruning import granularity as granularities
 from nnopt_course.pruning import masks as masks_of
 from nnopt_course.pruning.allocation import Allocation, select, uniform
+from nnopt_course.pruning.exempt import exempt
+from nnopt_course.pruning.granularity import Granularity
 from nnopt_course.pruning.scores import Score, magnitude
 from nnopt_course.weights import clone, get_weights, kernels, set_weights
 
@@ -43,6 +46,7 @@ def prune(
     *,
     score: Score = magnitude,
     allocation: Allocation = uniform,
+    granularity: Granularity = granularities.connections,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
 ) -> Pruned:
@@ -58,6 +62,8 @@ def prune(
         sparsity: fraction of the picked kernels to remove, in [0, 1).
         score: how much each weight matters.
         allocation: how the sparsity is shared out between layers.
+        granularity: what is removed together. Neurons of the model's outputs are left alone, and
+            depthwise kernels by anything but single connections; the report says so.
         include: globs over layer names or paths; only these are pruned.
         exclude: globs over layer names or paths that are left alone.
 
@@ -66,7 +72,8 @@ def prune(
 
     Raises:
         TypeError, ValueError: the model is not a built Keras model, its weights are not finite,
-            the sparsity is not in [0, 1), or a pattern matches no layer.
+            the sparsity is not in [0, 1) or more than the granularity can remove, or a pattern
+            matches no layer.
 
     Example:
         >>> from nnopt_course import models
@@ -82,11 +89,14 @@ def prune(
         neural networks. NeurIPS 2015.
     """
     arrays = kernels(model)
-    picked = {path: arrays[path] for path in select(arrays, include, exclude)}
-    masks = masks_of.find(picked, sparsity, score=score, allocation=allocation)
+    notes = exempt(model, granularity)
+    picked = {path: arrays[path] for path in select(arrays, include, exclude, exempt=notes)}
+    masks = masks_of.find(
+        picked, sparsity, score=score, allocation=allocation, granularity=granularity
+    )
     pruned = clone(model)
     set_weights(pruned, {path: np.where(masks[path], picked[path], 0) for path in masks})
-    return Pruned(pruned, masks, report(pruned, masks))
+    return Pruned(pruned, masks, report(pruned, masks, notes=notes))
 
 
 def report(

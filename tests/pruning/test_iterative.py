@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nnopt_course.pruning.allocation import global_, kept
+from nnopt_course.pruning.granularity import n_of_m, neurons
 from nnopt_course.pruning.iterative import IterativePruning, MaskedOptimizer, strip
 from nnopt_course.pruning.schedules import constant, exponential, polynomial
 from nnopt_course.quiet import import_quietly
@@ -226,6 +227,30 @@ def test_global_allocation_and_patterns():
     }  # fmt: skip
 
 
+def test_neurons_die_one_after_the_other():
+    pruner = IterativePruning(polynomial(0.75, start=0, end=16), every=4, granularity=neurons("l2"))
+    model = compiled(small(), pruner, keras.optimizers.SGD(1e-1, momentum=0.9))
+    watch = Watch(pruner)
+    fit(model, pruner, callbacks=[watch])
+    assert watch.violations == 0
+    seen = [zeros["hidden/kernel"] for zeros in watch.zeros]
+    assert seen == sorted(seen)
+    assert all(count % 12 == 0 for count in seen)  # Whole neurons of 12 inputs.
+    assert np.any(kernels(model)["hidden/kernel"] != 0, axis=0).sum() == kept(20, 0.75)
+    rows = {row["path"]: row for row in pruner.report(model).rows}
+    assert rows["logits/kernel"]["note"] == "output of the model"
+    assert rows["hidden/kernel"]["removed"] == 12 * 15
+
+
+def test_two_of_four_is_reached_by_a_schedule():
+    pruner = IterativePruning(polynomial(0.5, start=0, end=16), every=4, granularity=n_of_m(2, 4))
+    model = compiled(small(), pruner)
+    fit(model, pruner)
+    for array in kernels(model).values():
+        groups = array.reshape(-1, 4, array.shape[1])
+        assert set(np.count_nonzero(groups, axis=1).ravel()) == {2}
+
+
 def test_a_frozen_layer_is_left_alone_and_the_report_says_why():
     model = small()
     model.get_layer("hidden").trainable = False
@@ -413,6 +438,12 @@ def test_evaluating_with_swapped_averages_sees_zeros_too():
 
 
 # Errors
+
+
+def test_a_schedule_beyond_what_a_granularity_can_remove_is_refused():
+    pruner = IterativePruning(constant(0.6), granularity=n_of_m(2, 4))
+    with pytest.raises(ValueError, match=r"2:4 removes at most 0\.5 of the weights"):
+        fit(compiled(small(), pruner), pruner)
 
 
 def test_a_callback_without_its_optimizer_says_what_to_do():

@@ -5,6 +5,7 @@ import pytest
 
 from nnopt_course import models
 from nnopt_course.pruning.allocation import global_, kept
+from nnopt_course.pruning.granularity import n_of_m, neurons
 from nnopt_course.pruning.one_shot import prune
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import get_weights, kernels, set_weights
@@ -107,6 +108,29 @@ def test_the_report_says_what_was_done_and_why_not(mlp):
             "note": "not a kernel",
         },
     ]
+
+
+def test_neurons_go_but_those_of_the_outputs(residual_model):
+    pruned = prune(residual_model, 0.5, granularity=neurons())
+    after = kernels(pruned.model)
+    for name in ("conv_a", "conv_b"):
+        filters = after[f"{name}/kernel"].reshape(-1, 4)
+        assert list(np.any(filters != 0, axis=0)).count(True) == 2
+    rows = {row["path"]: row for row in pruned.report.rows}
+    assert rows["logits/kernel"]["note"] == "output of the model"
+    assert rows["depthwise/kernel"]["note"] == "depthwise: one input a filter"
+    for path in ("logits/kernel", "depthwise/kernel"):
+        np.testing.assert_array_equal(after[path], kernels(residual_model)[path])
+
+
+def test_two_of_four_in_every_group(mlp):
+    array = kernels(prune(mlp, 0.5, granularity=n_of_m(2, 4)).model)["hidden/kernel"]
+    assert set(np.count_nonzero(array.reshape(-1, 4, 256), axis=1).ravel()) == {2}
+
+
+def test_nothing_but_outputs_is_refused(mlp):
+    with pytest.raises(ValueError, match="can be pruned; received logits/kernel: output of the"):
+        prune(mlp, 0.5, granularity=neurons(), include="logits")
 
 
 def test_a_tf_keras_model_gets_the_same_masks(mlp):
