@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 # A clean clone proves the training too: the tests never read a user's cache.
 os.environ.setdefault("NNOPT_CACHE", str(Path(__file__).parents[1] / ".cache" / "nnopt"))
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +28,22 @@ def mnist_image():
     from nnopt_course.data import load_mnist
 
     return load_mnist(shape="image")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """Chromium without a window; the tests are skipped where there is none, or fail if required."""
+    if CHROMIUM is None:
+        if os.environ.get("NNOPT_REQUIRE_BROWSER") == "1":
+            pytest.fail("NNOPT_REQUIRE_BROWSER=1, and there is no Chromium")
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture

@@ -38,7 +38,15 @@ def pytest_arguments(fast: bool) -> list[str]:
     common = ["-m", "pytest", "-q", "-rs", f"--junitxml={RESULTS}", "--doctest-modules"]
     if fast:
         pure = [str(path_of(name)) for name in modules() if name not in KERAS_MODULES]
-        return [*common, "-m", "not keras", "--ignore=tests/site", "tests", "tools", *pure]
+        return [
+            *common,
+            "-m",
+            "not keras and not browser",
+            "--ignore=tests/site",
+            "tests",
+            "tools",
+            *pure,
+        ]
     parallel = ["-n", "2", "--dist", "loadfile"]
     notebooks = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=900"]
     return [*common, *parallel, *notebooks, "tests", "tools", PACKAGE, "chapters"]

@@ -126,7 +126,7 @@ def test_histogram_counts_every_weight_once():
     ax = plotting.weight_histogram(before, after)
     bars = [patch for patch in ax.patches if hasattr(patch, "get_height")]
     assert sum(bar.get_height() for bar in bars) == 4
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["before", "after (50.0 % zeros)"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["before", "after (50 % zeros)"]
 
 
 def test_mask_picture_shows_kept_dark_and_removed_light():
