@@ -1,11 +1,13 @@
 """Remove weights: a score, an allocation, a mask, a schedule.
 
 - :mod:`~nnopt_course.pruning.scores`: how much a weight matters
-- :mod:`~nnopt_course.pruning.allocation`: how many to remove where
+- :mod:`~nnopt_course.pruning.granularity`: what is removed together
+- :mod:`~nnopt_course.pruning.allocation`, :mod:`~nnopt_course.pruning.erdos_renyi`: how many to
+  remove where
 - :mod:`~nnopt_course.pruning.masks`: which ones, exactly
 - :mod:`~nnopt_course.pruning.schedules`: when
 - :mod:`~nnopt_course.pruning.one_shot`: all of it applied to a Keras model, once
 - :mod:`~nnopt_course.pruning.iterative`: all of it, while the model trains
 
-The first four are NumPy only. Importing this package imports neither Keras nor TensorFlow.
+All but the last two are NumPy only. Importing this package imports neither Keras nor TensorFlow.
 """

@@ -18,15 +18,26 @@ Taught in: part 3, remove what matters least.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 
 import numpy as np
 
+from nnopt_course.pruning.apportionment import apportion
+from nnopt_course.pruning.patterns import matches, require_matches
+from nnopt_course.pruning.patterns import select as select
 from nnopt_course.pruning.selection import nth_lowest
 
-__all__ = ["Allocation", "check_sparsity", "global_", "kept", "select", "uniform"]
+__all__ = [
+    "Allocation",
+    "check_sparsity",
+    "global_",
+    "kept",
+    "overall",
+    "per_layer",
+    "require_entries",
+    "uniform",
+]
 
 Allocation = Callable[[Mapping[str, np.ndarray], float], dict[str, int]]
 
@@ -91,7 +102,7 @@ def uniform(scores: Mapping[str, np.ndarray], sparsity: float) -> dict[str, int]
         >>> uniform({"hidden/kernel": np.ones((4, 5)), "logits/kernel": np.ones((5, 2))}, 0.5)
         {'hidden/kernel': 10, 'logits/kernel': 5}
     """
-    _require_entries(scores)
+    require_entries(scores)
     sizes = {path: array.size for path, array in scores.items()}
     return {path: size - kept(size, sparsity) for path, size in sizes.items()}
 
@@ -119,7 +130,7 @@ def global_(scores: Mapping[str, np.ndarray], sparsity: float) -> dict[str, int]
         >>> global_({"a": np.array([0.1, 0.2, 0.3, 0.4]), "b": np.array([1.0, 2.0, 0.0, 3.0])}, 0.5)
         {'a': 3, 'b': 1}
     """
-    _require_entries(scores)
+    require_entries(scores)
     total = sum(array.size for array in scores.values())
     missing = total - kept(total, sparsity)
     remove: dict[str, int] = {}
@@ -138,72 +149,93 @@ def global_(scores: Mapping[str, np.ndarray], sparsity: float) -> dict[str, int]
     return {path: remove[path] for path in scores}
 
 
-def select(
-    paths: Iterable[str],
-    include: Sequence[str] | str = ("*",),
-    exclude: Sequence[str] | str = (),
-    *,
-    exempt: Mapping[str, str] | None = None,
-) -> list[str]:
-    """Pick weights by name: some ``include`` pattern matches and no ``exclude`` pattern does.
+def per_layer(sparsities: Mapping[str, float]) -> Allocation:
+    r"""Remove what a dictionary says, layer by layer; under a schedule, in proportion to it.
 
-    A pattern is a shell glob (``*``, ``?``, ``[…]``); it matches a weight's path
-    (``"hidden/kernel"``) or its layer's name (``"hidden"``).
+    .. math:: s_l = f \, d_l
+
+    One factor f scales the dictionary so that the total is what is asked for. f is 1 at the
+    sparsity that :func:`overall` tells, and there every layer gets exactly its own.
 
     Args:
-        paths: the paths to pick from, for instance ``kernels(model)``.
-        include: one pattern or several.
-        exclude: one pattern or several.
-        exempt: path → why it is left alone, whatever the patterns say.
+        sparsities: glob over layer names or paths → sparsity. The first that matches counts; a
+            kernel that none matches stays dense.
 
     Returns:
-        The picked paths, in the order in which they came.
+        An allocation.
 
     Raises:
-        ValueError: a pattern matches nothing, or nothing is left.
+        TypeError, ValueError: a sparsity out of range. In use, a glob that matches nothing, or a
+            total at which a layer would have a sparsity of 1 or more.
 
     Example:
-        >>> select(["hidden_1/kernel", "hidden_2/kernel", "logits/kernel"], exclude="logits")
-        ['hidden_1/kernel', 'hidden_2/kernel']
+        >>> scores = {"hidden/kernel": np.ones((10, 8)), "logits/kernel": np.ones((8, 5))}
+        >>> wishes = {"hidden": 0.9, "logits": 0.3}
+        >>> overall(scores, wishes)
+        0.7
+        >>> per_layer(wishes)(scores, 0.7), per_layer(wishes)(scores, 0.35)
+        ({'hidden/kernel': 72, 'logits/kernel': 12}, {'hidden/kernel': 36, 'logits/kernel': 6})
     """
-    paths = list(paths)
-    if not paths:
-        raise ValueError("expected a Dense, Conv2D or DepthwiseConv2D layer; received none")
-    known = ", ".join(_layer(path) for path in paths)
-    include = (include,) if isinstance(include, str) else tuple(include)
-    exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
-    for pattern in (*include, *exclude):
-        if not any(_matches(path, pattern) for path in paths):
-            raise ValueError(f"no layer matches {pattern!r}; the prunable layers are {known}")
-    picked = [
-        path
-        for path in paths
-        if any(_matches(path, pattern) for pattern in include)
-        and not any(_matches(path, pattern) for pattern in exclude)
-    ]
-    if not picked:
-        raise ValueError(f"include={include} and exclude={exclude} leave nothing of {known}")
-    exempt = exempt or {}
-    if all(path in exempt for path in picked):
-        reasons = "; ".join(f"{path}: {exempt[path]}" for path in picked)
-        raise ValueError(f"expected a layer that can be pruned; received {reasons}")
-    return [path for path in picked if path not in exempt]
+    wishes = {glob: check_sparsity(sparsity) for glob, sparsity in sparsities.items()}
+
+    def allocation(scores: Mapping[str, np.ndarray], sparsity: float) -> dict[str, int]:
+        require_entries(scores)
+        wanted = np.array(_wanted(scores, wishes))
+        sizes = np.array([array.size for array in scores.values()])
+        remove = sizes.sum() - kept(int(sizes.sum()), sparsity)
+        top = np.nextafter(1 / wanted.max(), 0) if wanted.any() else 0.0
+
+        def counts(factor: float) -> np.ndarray:
+            # Never 1, whatever the rounding of the product.
+            fractions = np.minimum(wanted * factor, np.nextafter(1.0, 0.0))
+            return sizes - np.maximum(1, np.rint(sizes * (1.0 - fractions))).astype(int)
+
+        if counts(top).sum() < remove:
+            raise ValueError(
+                f"the layers' sparsities allow at most {counts(top).sum() / sizes.sum():.6g} "
+                f"of the whole, where one layer would be emptied; received {sparsity}"
+            )
+        return dict(zip(scores, apportion(counts, int(remove), top), strict=True))
+
+    return allocation
 
 
-def _require_entries(scores: Mapping[str, np.ndarray]) -> None:
+def overall(weights: Mapping[str, np.ndarray], sparsities: Mapping[str, float]) -> float:
+    """The sparsity of the whole that a dictionary of layers' sparsities means.
+
+    Args:
+        weights: path → array of weights or scores; only the sizes count. Under a granularity, the
+            scores of the groups.
+        sparsities: as :func:`per_layer`.
+
+    Returns:
+        The fraction of all entries that are removed, each layer rounded by itself.
+
+    Raises:
+        TypeError, ValueError: a sparsity out of range, or a glob that matches nothing.
+
+    Example:
+        >>> overall({"a/kernel": np.ones(30), "b/kernel": np.ones(10)}, {"a": 0.8})
+        0.6
+    """
+    require_entries(weights)
+    sizes = [array.size for array in weights.values()]
+    wanted = _wanted(weights, {glob: check_sparsity(s) for glob, s in sparsities.items()})
+    removed = sum(size - kept(size, s) for size, s in zip(sizes, wanted, strict=True))
+    return removed / sum(sizes)
+
+
+def require_entries(scores: Mapping[str, np.ndarray]) -> None:
+    """Raise a ``ValueError`` if there are no scores, or an array of them is empty.
+
+    Raises:
+        ValueError: nothing to remove from.
+    """
     if not scores:
         raise ValueError("expected scores of at least one weight; received none")
     for path, array in scores.items():
         if array.size == 0:
             raise ValueError(f"{path}: expected at least one score; received an empty array")
-
-
-def _layer(path: str) -> str:
-    return path.rpartition("/")[0] or path
-
-
-def _matches(path: str, pattern: str) -> bool:
-    return fnmatchcase(path, pattern) or fnmatchcase(_layer(path), pattern)
 
 
 def _count_lowest(scores: Mapping[str, np.ndarray], n: int) -> dict[str, int]:
@@ -218,3 +250,10 @@ def _count_lowest(scores: Mapping[str, np.ndarray], n: int) -> dict[str, int]:
         counts[path] = below + taken
         ties -= taken
     return counts
+
+
+def _wanted(paths: Iterable[str], wishes: Mapping[str, float]) -> list[float]:
+    """For each path the sparsity of the first glob that matches, or 0."""
+    paths = list(paths)
+    require_matches(paths, wishes)
+    return [next((wishes[glob] for glob in wishes if matches(path, glob)), 0.0) for path in paths]

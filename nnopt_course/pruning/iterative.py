@@ -32,11 +32,12 @@ import numpy as np
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.pruning import granularity as granularities
 from nnopt_course.pruning import masks as masks_of
-from nnopt_course.pruning.allocation import Allocation, select, uniform
+from nnopt_course.pruning.allocation import Allocation, uniform
 from nnopt_course.pruning.exempt import exempt
 from nnopt_course.pruning.granularity import Granularity
 from nnopt_course.pruning.masked_optimizer import MaskedOptimizer, masked_optimizer
 from nnopt_course.pruning.one_shot import report
+from nnopt_course.pruning.patterns import select
 from nnopt_course.pruning.schedules import Schedule
 from nnopt_course.pruning.scores import Score, magnitude
 from nnopt_course.quiet import import_quietly

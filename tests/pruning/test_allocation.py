@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nnopt_course.pruning.allocation import check_sparsity, global_, kept, select, uniform
+from nnopt_course.pruning.allocation import (
+    check_sparsity,
+    global_,
+    kept,
+    overall,
+    per_layer,
+    uniform,
+)
 
 sparsities = st.floats(0, 1, exclude_max=True)
 layers = st.dictionaries(
@@ -144,38 +151,91 @@ def test_a_wrong_sparsity_is_refused(allocation):
         allocation({"a": np.ones(4)}, 1.2)
 
 
-PATHS = ["conv_1/kernel", "conv_2/kernel", "block/dense/kernel", "logits/kernel"]
+# per_layer and overall
+
+WISHES = {"a": 0.9, "b*": 0.5, "c": 0.0}
 
 
+def test_each_layer_gets_exactly_its_own_at_the_overall_sparsity():
+    scores = {"a/kernel": np.ones(31), "b1/kernel": np.ones(7), "c/kernel": np.ones(9)}
+    total = overall(scores, WISHES)
+    assert total == (28 + 3 + 0) / 47  # kept(31, 0.9) = 3, kept(7, 0.5) = 4
+    assert per_layer(WISHES)(scores, total) == {"a/kernel": 28, "b1/kernel": 3, "c/kernel": 0}
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.floats(0, 0.999)), min_size=1, max_size=6),
+    st.floats(0, 1),
+)
+def test_per_layer_is_exact_in_total_and_in_proportion(layers, fraction):
+    scores = {f"{i}/kernel": np.ones(size) for i, (size, _) in enumerate(layers)}
+    wishes = {str(i): sparsity for i, (_, sparsity) in enumerate(layers)}
+    whole = overall(scores, wishes)
+    assert per_layer(wishes)(scores, whole) == {
+        f"{i}/kernel": size - kept(size, sparsity) for i, (size, sparsity) in enumerate(layers)
+    }
+    counts = per_layer(wishes)(scores, whole * fraction)
+    total = sum(size for size, _ in layers)
+    assert sum(counts.values()) == total - kept(total, whole * fraction)
+    factors = [  # Each layer's own factor, as far as whole entries tell it.
+        ((count - 1) / size / sparsity, (count + 1) / size / sparsity)
+        for count, (size, sparsity) in zip(counts.values(), layers, strict=True)
+        if sparsity > 0.01 and count < size - 1
+    ]
+    assert not factors or max(low for low, _ in factors) <= min(high for _, high in factors)
+
+
+def test_per_layer_only_removes_more_as_the_sparsity_rises():
+    scores = {"a/kernel": np.ones(50), "b/kernel": np.ones(23), "c/kernel": np.ones(4)}
+    allocation = per_layer({"a": 0.8, "b": 0.7, "c": 0.5})
+    steps = [allocation(scores, sparsity) for sparsity in np.linspace(0, 0.8, 60)]
+    for more, fewer in zip(steps[1:], steps, strict=False):
+        assert all(more[path] >= fewer[path] for path in scores)
+
+
+def test_the_first_glob_that_matches_counts_and_what_none_matches_stays_dense():
+    scores = {
+        "conv_1/kernel": np.ones(10),
+        "conv_2/kernel": np.ones(10),
+        "logits/kernel": np.ones(10),
+    }
+    wishes = {"conv_1": 0.2, "conv_*": 0.8}
+    assert per_layer(wishes)(scores, overall(scores, wishes)) == {
+        "conv_1/kernel": 2, "conv_2/kernel": 8, "logits/kernel": 0
+    }  # fmt: skip
+
+
+def test_per_layer_goes_beyond_the_dictionary_until_a_layer_would_be_emptied():
+    scores = {"a/kernel": np.ones(100), "b/kernel": np.ones(100)}
+    allocation = per_layer({"a": 0.6, "b": 0.3})
+    assert allocation(scores, 0.72) == {"a/kernel": 96, "b/kernel": 48}
+    with pytest.raises(ValueError, match=r"at most 0.745 of the whole.*received 0.8"):
+        allocation(scores, 0.8)
+
+
+@pytest.mark.parametrize("use", [per_layer, lambda wishes: overall({"a": np.ones(3)}, wishes)])
 @pytest.mark.parametrize(
-    ("include", "exclude", "expected"),
+    ("wishes", "error", "message"),
     [
-        (("*",), (), PATHS),
-        ("*", "logits", PATHS[:3]),
-        (("conv_*",), (), PATHS[:2]),
-        (("conv_*", "logits"), ("conv_1",), ["conv_2/kernel", "logits/kernel"]),
-        (("*/kernel",), ("block/dense",), ["conv_1/kernel", "conv_2/kernel", "logits/kernel"]),
-        (("conv_1/kernel",), (), PATHS[:1]),
-        (("conv_?",), ("conv_[2-9]",), PATHS[:1]),
+        ({"a": 1.0}, ValueError, r"sparsity must be in \[0, 1\); received 1.0"),
+        ({"a": "half"}, TypeError, "received 'half'"),
     ],
 )
-def test_select_by_hand(include, exclude, expected):
-    assert select(PATHS, include, exclude) == expected
+def test_per_layer_refuses(use, wishes, error, message):
+    with pytest.raises(error, match=message):
+        use(wishes)
 
 
-@pytest.mark.parametrize("where", ["include", "exclude"])
-def test_a_pattern_that_matches_nothing_names_the_layers_there_are(where):
-    with pytest.raises(
-        ValueError, match=r"no layer matches 'dense_7'; .*conv_1, conv_2, block/dense, logits"
-    ):
-        select(PATHS, **{where: ("dense_7",)})
+def test_a_wish_for_a_layer_that_is_not_there_is_refused():
+    scores = {"a/kernel": np.ones(3), "b/kernel": np.ones(3)}
+    for use in (lambda w: per_layer(w)(scores, 0.1), lambda w: overall(scores, w)):
+        with pytest.raises(ValueError, match="no layer matches 'c'; the prunable layers are a, b"):
+            use({"a": 0.5, "c": 0.5})
 
 
-def test_patterns_that_leave_nothing_are_refused():
-    with pytest.raises(ValueError, match="leave nothing"):
-        select(PATHS, "conv_*", "*")
-
-
-def test_case_matters():
-    with pytest.raises(ValueError, match="no layer matches 'CONV_1'"):
-        select(PATHS, "CONV_1")
+def test_no_wishes_remove_nothing():
+    scores = {"a/kernel": np.ones(3)}
+    assert overall(scores, {}) == 0.0
+    assert per_layer({})(scores, 0.0) == {"a/kernel": 0}
+    with pytest.raises(ValueError, match="at most 0 of the whole"):
+        per_layer({})(scores, 0.5)
