@@ -17,7 +17,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Weight", "clone", "get_weights", "kernels", "require_built", "set_weights", "variables"]
+__all__ = [
+    "Weight",
+    "clone",
+    "custom_layers",
+    "get_weights",
+    "kernels",
+    "require_built",
+    "set_weights",
+    "variables",
+]
 
 # kind: (axes that count inputs, axes that count outputs) of the kernel.
 KERNEL_AXES = {
@@ -185,11 +194,26 @@ def clone(model: Any) -> Any:
     """
     require_built(model)
     # Not keras.models.clone_model: it compiles the copy, with the optimizer of the original.
-    layers = [*model.layers, *(layer for _, layer in _layers(model))]
-    classes = {type(layer).__name__: type(layer) for layer in layers}
-    copy = type(model).from_config(model.get_config(), custom_objects=classes)
+    copy = type(model).from_config(model.get_config(), custom_objects=custom_layers(model))
     copy.set_weights(model.get_weights())
     return copy
+
+
+def custom_layers(model: Any) -> dict[str, type]:
+    """The layer classes of a model that are not Keras' own, by name, as ``custom_objects``.
+
+    Keras' own are left out: its layer ``Add`` would stand in for its operator ``Add``.
+
+    Args:
+        model: a Keras 3 or tf_keras model; models within it are looked into.
+    """
+    found = {}
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            found |= custom_layers(layer)
+        if not type(layer).__module__.startswith(("keras.", "tf_keras.")):
+            found[type(layer).__name__] = type(layer)
+    return found
 
 
 def _layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
