@@ -264,6 +264,9 @@ def _describe(path: str, layer_name: str, layer: Any, variable: Any) -> Weight:
 
 def _positions(layer: Any) -> int | None:
     """Outputs per channel of one example: the product of the axes but batch and channel."""
-    shape = list(layer.output.shape)[1:]
+    output = getattr(layer, "output", None)  # A layer of a subclassed model has none.
+    if output is None:
+        return None
+    shape = list(output.shape)[1:]
     shape.pop(0 if getattr(layer, "data_format", None) == "channels_first" else -1)
     return None if None in shape else math.prod(shape)

@@ -128,10 +128,11 @@ def plan(model: Any) -> Plan:
 
 
 def _plan(model: Any, prefix: str) -> Plan:
+    graph = read(model)
     _require_finite(model)
-    found = find(read(model))
+    found = find(graph)
     groups, layers = _groups(found, prefix), _layers(found, prefix)
-    inner = {id(call.layer): call.layer for call in found.graph.calls if _is_model(call.layer)}
+    inner = {id(call.layer): call.layer for call in graph.calls if _is_model(call.layer)}
     for nested in inner.values():
         within = _plan(nested, f"{prefix}{nested.name}/")
         groups += within.groups
