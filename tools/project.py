@@ -22,6 +22,7 @@ KERAS_MODULES = frozenset(
         "pruning.channels",
         "pruning.dead_units",
         "pruning.dependencies",
+        "pruning.gates",
         "pruning.graph",
         "pruning.iterative",
         "pruning.masked_optimizer",

@@ -18,6 +18,11 @@ TESTS = {
         "step_by_step or neurons_die and (average or accumulation) or resumed and group_lasso"
         " or residual or mixed_precision",
     ),
+    "test_gates.py": (
+        8,
+        "same_function or keeps_what_matters and connections or resumed or regularizers or nested"
+        " or pays_once or mixed_precision",
+    ),
 }
 
 
