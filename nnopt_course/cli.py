@@ -4,6 +4,7 @@
 
     nnopt report model.keras
     nnopt prune model.keras --sparsity 0.8 --output pruned.keras
+    nnopt shrink pruned.keras --output small.keras
     nnopt quantize model.keras --mode int8 --calibration images.npy
 
 Heavy imports wait until a command runs, so that ``nnopt --help`` answers at once.
@@ -115,12 +116,34 @@ def prune(
     with _refusals():
         _require_other_file(model, output, suffix=".keras")
         pruned = one_shot.prune(_load(model), sparsity, allocation=share_out, exclude=exclude or ())
-        with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-            temporary = Path(folder) / output.name
-            pruned.model.save(temporary)
-            temporary.replace(output)
+        _save(pruned.model, output)
     typer.echo(pruned.report)
     typer.echo(f"written: {output}")
+
+
+@app.command()
+def shrink(
+    model: ModelFile,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: MODEL-shrunk.keras.")
+    ] = None,
+) -> None:
+    """Remove the neurons and channels that zeros have made useless, and save the model.
+
+    The smaller model computes the same, up to rounding, and is an ordinary Keras file. First comes
+    the plan: which layers hang together, which of their channels go, and why others stay. Then the
+    shape of each weight before and after. Pruning by neurons makes such zeros.
+    """
+    from nnopt_course.pruning import shrink as shrinking
+
+    output = output or model.with_name(f"{model.stem}-shrunk.keras")
+    with _refusals():
+        _require_other_file(model, output, suffix=".keras")
+        shrunk = shrinking.shrink(_load(model))
+        _save(shrunk.model, output)
+    typer.echo(f"{shrunk.plan}\n\n{shrunk.report}\n")
+    typer.echo(f"{model.name}: {model.stat().st_size:,} bytes")
+    typer.echo(f"written: {output}, {output.stat().st_size:,} bytes")
 
 
 @app.command()
@@ -194,6 +217,14 @@ def _load(file: Path) -> Any:
     # The optimizer's state is not needed, and a pruner's optimizer would have to be imported first.
     with silence():
         return keras.models.load_model(file, compile=False)
+
+
+def _save(model: Any, output: Path) -> None:
+    """Write beside the target, then rename: nobody ever sees half a file."""
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        temporary = Path(folder) / output.name
+        model.save(temporary)
+        temporary.replace(output)
 
 
 def _inputs(file: Path) -> np.ndarray:

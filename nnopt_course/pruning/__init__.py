@@ -1,6 +1,8 @@
 """Remove weights: a score, an allocation, a mask, a schedule.
 
 - :mod:`~nnopt_course.pruning.scores`: how much a weight matters
+- :mod:`~nnopt_course.pruning.statistics`, :mod:`~nnopt_course.pruning.gradients`: what a score
+  may know besides
 - :mod:`~nnopt_course.pruning.granularity`: what is removed together
 - :mod:`~nnopt_course.pruning.allocation`, :mod:`~nnopt_course.pruning.erdos_renyi`: how many to
   remove where
@@ -8,6 +10,8 @@
 - :mod:`~nnopt_course.pruning.schedules`: when
 - :mod:`~nnopt_course.pruning.one_shot`: all of it applied to a Keras model, once
 - :mod:`~nnopt_course.pruning.iterative`: all of it, while the model trains
+- :mod:`~nnopt_course.pruning.shrink`: dead neurons and channels taken out of the model;
+  :mod:`~nnopt_course.pruning.dependencies`: the plan of it
 
-All but the last two are NumPy only. Importing this package imports neither Keras nor TensorFlow.
+All but the last three are NumPy only. Importing this package imports neither Keras nor TensorFlow.
 """
