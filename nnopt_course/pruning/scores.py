@@ -109,7 +109,7 @@ def taylor(gradients: Evidence) -> Score:
 
     Args:
         gradients: path → mean gradient of the loss, of the kernel's shape: the ``mean`` of
-            :func:`nnopt_course.pruning.statistics.gradients`.
+            :func:`nnopt_course.pruning.gradients.gradients`.
 
     Returns:
         A score.
@@ -140,7 +140,7 @@ def fisher(squares: Evidence) -> Score:
 
     Args:
         squares: path → E[g²] ≥ 0, of the kernel's shape: the ``mean_square`` of
-            :func:`nnopt_course.pruning.statistics.gradients`, or
+            :func:`nnopt_course.pruning.gradients.gradients`, or
             :func:`~nnopt_course.pruning.statistics.second_moments`.
 
     Returns:
