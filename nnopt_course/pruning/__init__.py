@@ -13,5 +13,5 @@
 - :mod:`~nnopt_course.pruning.shrink`: dead neurons and channels taken out of the model;
   :mod:`~nnopt_course.pruning.dependencies`: the plan of it
 
-All but the last three are NumPy only. Importing this package imports neither Keras nor TensorFlow.
+Importing this package imports neither Keras nor TensorFlow.
 """

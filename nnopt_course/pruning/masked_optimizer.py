@@ -15,15 +15,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from nnopt_course.pruning.wrapped_optimizer import WrappedOptimizer
 from nnopt_course.quiet import import_quietly
+from nnopt_course.weights import variables
 
 keras = import_quietly("keras")
 
-__all__ = ["MaskedOptimizer", "masked_optimizer"]
+__all__ = ["MaskedOptimizer", "masked_optimizer", "with_masks"]
 
 
 @keras.saving.register_keras_serializable(package="nnopt_course")
-class MaskedOptimizer(keras.optimizers.Optimizer):
+class MaskedOptimizer(WrappedOptimizer):
     """Any Keras optimizer, with masks: what is masked is exactly zero after every step.
 
     Its own ``iterations`` counts train steps (batches); the wrapped optimizer counts its updates,
@@ -39,18 +43,14 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
     """
 
     def __init__(self, inner_optimizer: Any, name: str | None = None) -> None:
-        if not isinstance(inner_optimizer, keras.optimizers.Optimizer):
-            raise TypeError(f"expected a Keras 3 optimizer; received {inner_optimizer!r}")
-        if isinstance(inner_optimizer, MaskedOptimizer) or inner_optimizer.built:
-            raise ValueError(
-                f"expected a new {type(inner_optimizer).__name__}; received one that is in use"
-            )
-        super().__init__(learning_rate=0.0, name=name)
-        self.inner_optimizer = inner_optimizer
+        if isinstance(inner_optimizer, MaskedOptimizer):
+            raise ValueError("expected a new optimizer without masks; received one that is in use")
+        super().__init__(inner_optimizer, name)
 
     def build(self, variables: Sequence[Any]) -> None:
+        if self.built:  # Keras asks again when it wraps this optimizer for mixed precision.
+            return
         super().build(variables)
-        self.inner_optimizer.build(variables)
         self.sparsity = self.add_variable((), name="sparsity")
         averages = {average.name: average for average in self.inner_optimizer.variables}
         pairs, masked = [], []
@@ -78,10 +78,6 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
         by_id = {id(variable): mask for variable, mask in self._pairs()}
         return {path: by_id[id(v)] for path, v in variables.items() if id(v) in by_id}
 
-    @property
-    def variables(self) -> list[Any]:
-        return [*super().variables, *self.inner_optimizer.variables]
-
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         if not self.built:
             self.build(list(trainable_variables))
@@ -95,28 +91,50 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
             zeros = keras.ops.zeros_like(variable.value)
             variable.assign(keras.ops.where(mask.value, variable.value, zeros))
 
-    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
-        self.inner_optimizer.finalize_variable_values(var_list)
 
-    def scale_loss(self, loss: Any) -> Any:
-        return self.inner_optimizer.scale_loss(loss)
+def with_masks(optimizer: Any, model: Any, masks: Mapping[str, np.ndarray]) -> MaskedOptimizer:
+    """Give an optimizer masks for a model: fine-tuning that keeps zeros at zero.
 
-    @property
-    def learning_rate(self) -> Any:
-        return self.inner_optimizer.learning_rate
+    The model stays as it is. If what is masked is not zero there already, it becomes zero with the
+    first step, or with :meth:`MaskedOptimizer.mask_weights`.
 
-    @learning_rate.setter
-    def learning_rate(self, learning_rate: Any) -> None:
-        self.inner_optimizer.learning_rate = learning_rate
+    Args:
+        optimizer: any new Keras 3 optimizer.
+        model: a built Keras 3 model; compile it with what this returns.
+        masks: path of a kernel → boolean array, True where a weight stays. Kernels that are not
+            named are trained freely; those of frozen layers do not move anyway.
 
-    def get_config(self) -> dict[str, Any]:
-        inner = keras.saving.serialize_keras_object(self.inner_optimizer)
-        return {"inner_optimizer": inner, "name": self.name}
+    Returns:
+        The optimizer, built, with those masks.
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MaskedOptimizer:
-        inner = keras.saving.deserialize_keras_object(config["inner_optimizer"], custom_objects)
-        return cls(inner, config["name"])
+    Raises:
+        TypeError: not an optimizer, or a mask that is not boolean.
+        ValueError: the optimizer is in use, the model is not built, or a mask fits no kernel.
+
+    Example:
+        >>> from nnopt_course import models
+        >>> from nnopt_course.pruning.one_shot import prune
+        >>> pruned = prune(models.mlp(), 0.9)
+        >>> optimizer = with_masks(keras.optimizers.AdamW(1e-3), pruned.model, pruned.masks)
+        >>> pruned.model.compile(optimizer, "mse")
+        >>> _ = pruned.model.fit(np.ones((8, 784)), np.ones((8, 10)), verbose=0)
+        >>> int(np.count_nonzero(pruned.model.get_layer("logits").kernel))
+        256
+    """
+    own = variables(model)
+    for path, mask in masks.items():
+        if not path.endswith("/kernel") or path not in own:
+            raise ValueError(f"expected masks of kernels; received one of {path!r}")
+        if np.asarray(mask).dtype != bool:
+            raise TypeError(f"{path}: expected a boolean mask; received {np.asarray(mask).dtype}")
+        if np.shape(mask) != tuple(own[path].shape):
+            expected = tuple(own[path].shape)
+            raise ValueError(f"{path}: expected a mask of {expected}; received {np.shape(mask)}")
+    masked = MaskedOptimizer(optimizer)
+    masked.build(model.trainable_variables)
+    for path, variable in masked.masks_of({path: own[path] for path in masks}).items():
+        variable.assign(masks[path])
+    return masked
 
 
 def masked_optimizer(model: Any) -> MaskedOptimizer:
