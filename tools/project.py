@@ -32,6 +32,8 @@ KERAS_MODULES = frozenset(
         "pruning.passing",
         "pruning.proximal",
         "pruning.reasons",
+        "pruning.reinitialization",
+        "pruning.rewinding",
         "pruning.rules",
         "pruning.shrink",
         "pruning.statistics",

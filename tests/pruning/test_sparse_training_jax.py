@@ -23,6 +23,10 @@ TESTS = {
         "same_function or keeps_what_matters and connections or resumed or regularizers or nested"
         " or pays_once or mixed_precision",
     ),
+    "test_rewinding.py": (
+        6,
+        "begins_at_the_initial or so_many_steps and (3 or 8) or residual or mixed_precision",
+    ),
 }
 
 
