@@ -56,6 +56,8 @@ class Rule:
 
     #: Whether the layer makes channels of its own, rather than passing on those that it is given.
     makes = False
+    #: Whether the layer may be given several tensors.
+    joins = False
 
     def refusal(self, call: Call) -> str:
         """Why this call does not follow the rule; empty if it does."""

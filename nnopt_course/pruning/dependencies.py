@@ -22,7 +22,7 @@ import numpy as np
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.pruning.channels import Kept, Refused
 from nnopt_course.pruning.dead_units import DeadUnits, components, find
-from nnopt_course.pruning.graph import read
+from nnopt_course.pruning.graph import has_graph, read
 from nnopt_course.pruning.reasons import Reasons, reasons_of
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import get_weights
@@ -211,7 +211,7 @@ def _group(found: DeadUnits, member: np.ndarray, reasons: Reasons, prefix: str) 
 
 
 def _is_model(layer: Any) -> bool:
-    return isinstance(layer, keras.Model) and bool(layer.weights and getattr(layer, "inputs", None))
+    return isinstance(layer, keras.Model) and bool(layer.weights) and has_graph(layer)
 
 
 def _listed(numbers: tuple[int, ...], most: int = 8) -> str:

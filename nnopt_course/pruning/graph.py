@@ -20,7 +20,7 @@ from nnopt_course.weights import require_built
 
 keras = import_quietly("keras")
 
-__all__ = ["Call", "Graph", "channels", "read", "require_graph"]
+__all__ = ["Call", "Graph", "channels", "has_graph", "read", "require_graph"]
 
 Shape = tuple[int | None, ...]
 
@@ -128,11 +128,11 @@ def read(model: Any) -> Graph:
     Example:
         >>> from nnopt_course import models
         >>> for call in read(models.lenet_300_100()).calls:
-        ...     print(call.inputs, call.layer.name, call.outputs, call.output_shapes)
-        () input_layer (0,) ((None, 784),)
-        (0,) hidden_1 (1,) ((None, 300),)
-        (1,) hidden_2 (2,) ((None, 100),)
-        (2,) logits (3,) ((None, 10),)
+        ...     print(call.inputs, type(call.layer).__name__, call.outputs, call.output_shapes)
+        () InputLayer (0,) ((None, 784),)
+        (0,) Dense (1,) ((None, 300),)
+        (1,) Dense (2,) ((None, 100),)
+        (2,) Dense (3,) ((None, 10),)
     """
     require_graph(model)
     nodes = _nodes(model.outputs)
@@ -190,10 +190,16 @@ def require_graph(model: Any) -> None:
     require_built(model)
     if not isinstance(model, keras.Model):
         raise TypeError(f"expected a model of Keras 3; received {type(model)}")
-    built_in = next(kind for kind in type(model).__mro__ if kind.__module__.startswith("keras."))
-    readable = isinstance(model, keras.Sequential | keras.Function) and model.inputs
-    if not readable or type(model).call is not built_in.call:
+    if not has_graph(model):
         raise ValueError(
             "expected a Sequential or functional model, whose graph can be read; "
             f"{model.name!r} is a {type(model).__name__} with a call of its own"
         )
+
+
+def has_graph(model: Any) -> bool:
+    """Whether a Keras 3 model computes what its graph says, and not a ``call`` of its own."""
+    built_in = next(kind for kind in type(model).__mro__ if kind.__module__.startswith("keras."))
+    return isinstance(model, keras.Sequential | keras.Function) and (
+        type(model).call is built_in.call and bool(getattr(model, "inputs", None))
+    )

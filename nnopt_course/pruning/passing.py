@@ -113,6 +113,8 @@ class Joins(Rule):
         zero_wins: whether one zero makes the result zero, as in a product.
     """
 
+    joins = True
+
     def __init__(self, *, zero_wins: bool = False) -> None:
         self.zero_wins = zero_wins
 
@@ -134,6 +136,8 @@ class Joins(Rule):
 
 class Concatenates(Rule):
     """Along the last axis channels stand side by side; along another they meet, as in a join."""
+
+    joins = True
 
     def refusal(self, call: Call) -> str:
         return "" if call.layer.axis % len(call.output_shapes[0]) else "joins whole batches"

@@ -10,7 +10,7 @@ Taught in: part 3, neurons against connections.
 from __future__ import annotations
 
 from nnopt_course.pruning.channels import Refused, Rule
-from nnopt_course.pruning.graph import Call
+from nnopt_course.pruning.graph import Call, has_graph
 from nnopt_course.pruning.mixing import Convolves, Depthwise, Mixes
 from nnopt_course.pruning.passing import Concatenates, Copies, Elementwise, Joins, Pads, Regroups
 from nnopt_course.quiet import import_quietly
@@ -67,9 +67,12 @@ def rule_of(call: Call) -> Rule:
     if isinstance(layer, keras.layers.InputLayer):
         return Refused("is an input of the model")
     if isinstance(layer, keras.Model):
-        return Refused("is a model of its own, of which only the inside is shrunk")
+        shrunk = "only the inside is shrunk" if has_graph(layer) else "the graph cannot be read"
+        return Refused(f"is a model of its own, of which {shrunk}")
     if rule is None or len(call.outputs) != 1:
         return Refused(f"is of the type {kind.__name__}, which has no rule")
+    if len(call.inputs) > 1 and not rule.joins:
+        return Refused(f"is called with {len(call.inputs)} tensors")
     if call.count > 1 and getattr(layer, "weights", ()):
         return Refused(f"is shared by {call.count} calls")
     if call.trains:

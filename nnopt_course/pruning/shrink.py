@@ -26,6 +26,10 @@ from nnopt_course.weights import clone, custom_layers, get_weights, kernels, set
 __all__ = ["Shrunk", "shrink"]
 
 
+#: layer → role (``kernel``, ``bias``, …) → array.
+Weights = dict[str, dict[str, np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Shrunk:
     """What :func:`shrink` gives back.
@@ -45,6 +49,10 @@ def shrink(model: Any, *, masks: Mapping[str, np.ndarray] | None = None) -> Shru
     r"""Remove every neuron and channel that cannot change an output. The given model stays as is.
 
     .. math:: \hat f(x) = f(x) \text{ for all } x, \text{ up to rounding}
+
+    A channel that is a constant other than zero where a later layer adds zeros around the image
+    stays, and the plan says so. It can go if its constant is zero: set the bias, or the beta and
+    the moving mean of the batch normalization behind it, to zero before fine-tuning.
 
     Args:
         model: a built Sequential or functional model of Keras 3, models within it included.
@@ -78,12 +86,11 @@ def shrink(model: Any, *, masks: Mapping[str, np.ndarray] | None = None) -> Shru
     if masks is not None:
         model = _masked(model, masks)
     found = plan(model)
-    before = {path: weight.value for path, weight in get_weights(model).items()}
-    arrays = dict(before)
-    config = _shrunk(model, "", found.layers, arrays)
+    before, after = _by_layer(model), _by_layer(model)
+    config = _shrunk(model, "", found.layers, after)
     small = type(model).from_config(config, custom_objects=custom_layers(model))
-    set_weights(small, arrays)
-    return Shrunk(small, found, _report(before, get_weights(small)))
+    _fill(small, after)
+    return Shrunk(small, found, _report(before, after))
 
 
 def _masked(model: Any, masks: Mapping[str, np.ndarray]) -> Any:
@@ -103,40 +110,62 @@ def _masked(model: Any, masks: Mapping[str, np.ndarray]) -> Any:
     return copy
 
 
-def _shrunk(
-    model: Any, prefix: str, kept: Mapping[str, Kept], arrays: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """The settings of the smaller model. ``arrays`` (path → weights) is changed along with them."""
+def _by_layer(model: Any) -> Weights:
+    """layer → role → array, in the order in which the layer holds them."""
+    found: Weights = {}
+    for path, weight in get_weights(model).items():
+        found.setdefault(weight.layer, {})[path.removeprefix(f"{weight.layer}/")] = weight.value
+    return found
+
+
+def _shrunk(model: Any, prefix: str, kept: Mapping[str, Kept], weights: Weights) -> dict[str, Any]:
+    """The settings of the smaller model. ``weights`` are changed along with them, in place."""
     config = model.get_config()
     layers = {layer.name: layer for layer in model.layers}
     for entry in config["layers"]:
-        name = entry["config"]["name"]
+        name = entry.get("name") or entry["config"].get("name")
         entry.pop("build_config", None)  # Built anew, from the shapes that it will be called with.
         entry.pop("compile_config", None)
-        if name not in layers:  # An input, or an operator.
+        if name not in layers:  # An input, an operator, or a layer whose settings have no name.
             continue
-        if hasattr(layers[name], "layers") and "layers" in entry["config"]:
-            entry["config"] = _shrunk(layers[name], f"{prefix}{name}/", kept, arrays)
-        elif f"{prefix}{name}" in kept:
-            start = f"{prefix}{name}/"
-            own = {p.removeprefix(start): arrays.pop(p) for p in [*arrays] if p.startswith(start)}
-            rule = RULES[type(layers[name])]
-            entry["config"], own = rule.shrunk(entry["config"], own, kept[f"{prefix}{name}"])
-            arrays |= {start + role: value for role, value in own.items()}
+        layer, path = layers[name], f"{prefix}{name}"
+        if hasattr(layer, "layers") and "layers" in entry["config"]:
+            entry["config"] = _shrunk(layer, f"{path}/", kept, weights)
+        elif path in kept:
+            own = weights.get(path, {})
+            entry["config"], own = RULES[type(layer)].shrunk(entry["config"], own, kept[path])
+            weights |= {path: own} if own else {}
     return config
 
 
-def _report(before: Mapping[str, np.ndarray], after: Mapping[str, Any]) -> LayerReport:
+def _fill(model: Any, weights: Weights) -> None:
+    """Write weights into a model, layer by layer."""
+    paths: dict[str, list[str]] = {}
+    for path, weight in get_weights(model).items():
+        paths.setdefault(weight.layer, []).append(path)
+    # The parts of custom layers and models may get new names when they are built anew; their order
+    # stays.
+    old = [layer for layer in weights if layer not in paths]
+    new = [layer for layer in paths if layer not in weights]
+    names = dict(zip(old, new, strict=True))
+    arrays = {}
+    for layer, own in weights.items():
+        arrays |= dict(zip(paths[names.get(layer, layer)], own.values(), strict=True))
+    set_weights(model, arrays)
+
+
+def _report(before: Weights, after: Weights) -> LayerReport:
     rows = []
-    for path, weight in after.items():
-        old, new = before.get(path), weight.value
-        rows.append(
-            {
-                "path": path,
-                "before": "" if old is None else "×".join(map(str, old.shape)),
-                "after": "×".join(map(str, new.shape)),
-                "removed": (0 if old is None else old.size) - new.size,
-                "note": "new: holds the constants of what went" if old is None else "",
-            }
-        )
+    for layer, own in after.items():
+        for role, new in own.items():
+            old = before[layer].get(role)
+            rows.append(
+                {
+                    "path": f"{layer}/{role}",
+                    "before": "" if old is None else "×".join(map(str, old.shape)),
+                    "after": "×".join(map(str, new.shape)),
+                    "removed": (0 if old is None else old.size) - new.size,
+                    "note": "new: holds the constants of what went" if old is None else "",
+                }
+            )
     return LayerReport(rows)

@@ -136,6 +136,18 @@ def test_what_only_constants_feed_is_constant():
     assert [group.constant for group in plan(model).groups] == [(0, 1), (3,), ()]
 
 
+def test_a_softmax_needs_all_that_it_is_given():
+    """Unit 1 of a feeds unit 0 of b only, which nobody reads; but the softmax divides by it."""
+    model = sequential(layers.Dense(4, name="a"), layers.Dense(3, activation="softmax", name="b"))
+    kernel = unread(model, logits=[0]).get_layer("b").kernel
+    value = kernel.numpy()
+    value[1, 1:] = 0
+    kernel.assign(value)
+    assert groups(model)["a"][3] == ()
+    model.get_layer("b").activation = keras.activations.relu
+    assert groups(model)["a"][3] == (1,)
+
+
 def test_one_channel_stays():
     model = kill(sequential(layers.Dense(4, name="a")), a=range(4))
     [group, _] = plan(model).groups
@@ -202,6 +214,13 @@ def test_a_constant_other_than_zero_ends_where_zeros_are_added(bias, padding, si
     assert notes(model, "a") == expected
 
 
+@pytest.mark.parametrize(("padding", "dead"), [("causal", ()), ("valid", (1,))])
+def test_sequences(padding, dead):
+    stack = [layers.Conv1D(3, 2, padding=padding), layers.Flatten()]
+    model = kill(sequential(layers.Conv1D(4, 3, name="a"), *stack, shape=(6, 2)), a=[1])
+    assert groups(model)["a"][3] == dead
+
+
 @pytest.mark.parametrize(("padding", "dead"), [(1, ()), (0, (1,))])
 def test_zero_padding(padding, dead):
     stack = [layers.ZeroPadding2D(padding, name="pad"), layers.Conv2D(3, 3), layers.Flatten()]
@@ -256,6 +275,13 @@ def array_added():
     return keras.Model(x, layers.Dense(2)(layers.Dense(3, name="a")(x) + np.arange(3.0)))
 
 
+def masked_norm():
+    x = keras.Input((5, 2))
+    mask = keras.Input((5,), dtype="bool")
+    y = layers.BatchNormalization(name="norm")(layers.Dense(4, name="a")(x), mask=mask)
+    return keras.Model([x, mask], layers.Dense(2)(y))
+
+
 REFUSALS = {
     "output": (lambda: sequential(end="a"), "the model returns a"),
     "input": (shortcut_from_the_input, "image is an input of the model"),
@@ -292,6 +318,7 @@ REFUSALS = {
         "a has the activation <lambda>, which may mix channels",
     ),
     "training": (trained_norm, "norm is called with training=True"),
+    "mask": (masked_norm, "norm is called with 2 tensors"),
     "norm along rows": (
         lambda: sequential(
             layers.Dense(4, name="a"), layers.BatchNormalization(axis=1, name="norm"), shape=(5, 2)
@@ -339,6 +366,12 @@ def test_a_quantized_layer_is_refused():
     model = sequential(layers.Dense(4, name="a"), layers.Dense(4, name="b"))
     model.get_layer("b").quantize("int8")
     assert "b is quantized (int8)" in notes(kill(model, a=[1]), "a")
+
+
+def test_a_layer_with_lora_weights_is_refused():
+    model = sequential(layers.Dense(4, name="a"), layers.Dense(4, name="b"))
+    model.get_layer("b").enable_lora(1)
+    assert "b has LoRA weights" in notes(kill(model, a=[1]), "a")
 
 
 def test_only_the_group_is_refused():
@@ -395,6 +428,18 @@ def test_planning_changes_nothing():
     assert len(model.losses) == losses
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_model_within_that_has_a_call_of_its_own_is_refused():
+    class Doubled(keras.Sequential):
+        def call(self, x, **options):
+            return 2 * super().call(x, **options)
+
+    inner = Doubled([keras.Input((4,)), layers.Dense(4, name="b"), layers.Dense(3)], name="inner")
+    model = sequential(layers.Dense(4, name="a"), inner)
+    kill(inner, b=[1])
+    assert plan(model).layers == {}
+    assert "inner is a model of its own, of which the graph cannot be read" in notes(model, "a")
 
 
 class Subclass(keras.Model):

@@ -264,6 +264,80 @@ def test_an_operator_and_a_layer_of_one_name_do_not_meet():
     same(small, zeroed(model, masks))
 
 
+class Twice(keras.layers.Layer):
+    """A custom layer with a part that Keras names, and no settings of its own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.part = layers.Dense(4)
+
+    def build(self, shape):
+        self.part.build(shape)
+
+    def call(self, x):
+        return self.part(x) + self.part(x)
+
+
+class Within(keras.Model):
+    """A model whose graph cannot be read."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.part = layers.Dense(3)
+
+    def call(self, x):
+        return self.part(x)
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+@pytest.mark.parametrize("other", [Twice, Within])
+def test_what_cannot_be_read_stays_as_it_is(other):
+    stack = [layers.Dense(5, name="a"), layers.Dense(4, name="b"), other(), layers.Dense(2)]
+    model = randomized(keras.Sequential([keras.Input((6,)), *stack]))
+    kernel = model.get_layer("a").kernel
+    kernel.assign(kernel * [1, 0, 1, 0, 1])
+    small = shrink(model).model
+    assert type(small.layers[2]) is other
+    assert shapes(small)["b/kernel"] == (3, 4)
+    same(small, model)
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_a_constant_goes_through_a_convolution(dilation):
+    """Its kernel spans more places than it has entries if it is dilated."""
+    stack = [
+        layers.Conv2D(4, 3, activation="softplus", name="a"),
+        layers.Conv2D(4, 3, dilation_rate=dilation, activation="sigmoid", name="b"),
+        layers.Conv2D(3, 2, name="c"),
+        layers.Flatten(),
+    ]
+    model = randomized(keras.Sequential([keras.Input((12, 12, 2)), *stack]))
+    masks = masks_without(model, a=[0, 1])
+    masks["b/kernel"][:, :, 2:, 3] = False  # Unit 3 of b reads the constants of a only.
+    small = shrink(model, masks=masks).model
+    assert shapes(small)["c/kernel"] == (2, 2, 3, 3)
+    same(small, zeroed(model, masks))
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_a_constant_goes_through_a_depthwise_convolution(padding):
+    """Beside zeros it does not, but a kernel of zeros makes a constant of everything."""
+    stack = [
+        layers.Conv2D(4, 3, name="a"),
+        layers.DepthwiseConv2D(3, padding=padding, name="depthwise"),
+        layers.Flatten(),
+        layers.Dense(3, name="logits"),
+    ]
+    model = randomized(keras.Sequential([keras.Input((8, 8, 2)), *stack]))
+    masks = masks_without(model, a=[0])
+    masks["depthwise/kernel"][:, :, 2] = False
+    small = shrink(model, masks=masks).model
+    assert shapes(small)["a/kernel"][-1] == {"valid": 2, "same": 3}[padding]
+    same(small, zeroed(model, masks))
+
+
 def test_litert_runs_the_smaller_model(tmp_path):
     from nnopt_course.transfer.targets import litert
 
