@@ -4,7 +4,11 @@ Every function draws on the axes it is given, or on a new figure in the book's o
 (:mod:`nnopt_course.plotting.theme`), and returns the axes.
 """
 
-from nnopt_course.plotting.results import accuracy_against_sparsity, report_bars
+from nnopt_course.plotting.results import (
+    accuracy_against_sparsity,
+    layer_sensitivity,
+    report_bars,
+)
 from nnopt_course.plotting.theme import COLORS, STYLE, style
 from nnopt_course.plotting.weights import (
     mask_picture,
@@ -17,6 +21,7 @@ __all__ = [
     "COLORS",
     "STYLE",
     "accuracy_against_sparsity",
+    "layer_sensitivity",
     "mask_picture",
     "number_line",
     "report_bars",

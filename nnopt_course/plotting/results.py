@@ -12,7 +12,7 @@ from nnopt_course.plotting.theme import COLORS, GRAY, legend_above, new_axes, pe
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["accuracy_against_sparsity", "report_bars"]
+__all__ = ["accuracy_against_sparsity", "layer_sensitivity", "report_bars"]
 
 
 def accuracy_against_sparsity(
@@ -61,6 +61,51 @@ def accuracy_against_sparsity(
         ax.yaxis.set_major_formatter(percent)
         ax.set(xlabel="sparsity", ylabel=ylabel)
         legend_above(ax)
+    return ax
+
+
+def layer_sensitivity(
+    sparsities: Sequence[float],
+    values: Mapping[str, Sequence[float]],
+    *,
+    baseline: float,
+    max_loss: float | None = None,
+    ylabel: str = "accuracy",
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracy over sparsity where one layer alone is pruned, one line a layer.
+
+    Args:
+        sparsities: fractions removed.
+        values: by layer, the accuracy at each sparsity.
+        baseline: accuracy of the dense network, drawn as a level line.
+        max_loss: how much may be lost; that band below the baseline is shaded.
+        ylabel: what the accuracy is measured on.
+        ax: where to draw; a new figure if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: as :func:`accuracy_against_sparsity`; a negative loss.
+
+    Example:
+        >>> import matplotlib.pyplot as plt
+        >>> curves = {"hidden": [0.98, 0.95], "logits": [0.97, 0.80]}
+        >>> ax = layer_sensitivity([0.5, 0.9], curves, baseline=0.98, max_loss=0.02)
+        >>> [line.get_label() for line in ax.lines]
+        ['hidden', 'logits', 'not pruned']
+        >>> plt.close()
+    """
+    if max_loss is not None and not max_loss >= 0:
+        raise ValueError(f"max_loss must be ≥ 0; received {max_loss}")
+    curves = {name: (sparsities, accuracies) for name, accuracies in values.items()}
+    ax = accuracy_against_sparsity(curves, baseline=baseline, ylabel=ylabel, ax=ax)
+    if max_loss is not None:
+        with styled():
+            band = {"color": COLORS["sky"], "alpha": 0.25, "linewidth": 0, "zorder": 0}
+            ax.axhspan(baseline - max_loss, baseline, **band)
+    ax.set_xlabel("sparsity of this layer alone")
     return ax
 
 

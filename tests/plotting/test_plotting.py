@@ -18,6 +18,9 @@ DRAW = {
     "accuracy_against_sparsity": lambda **k: plotting.accuracy_against_sparsity(
         {"a": ([0.0, 0.5], [0.9, 0.8])}, **k
     ),
+    "layer_sensitivity": lambda **k: plotting.layer_sensitivity(
+        [0.0, 0.5], {"a": [0.9, 0.8], "b": [0.9, 0.7]}, baseline=0.9, max_loss=0.05, **k
+    ),
     "number_line": lambda **k: plotting.number_line(
         [0.4, 0.9], [0.0, 1.0], levels=[0.0, 1.0], integers=[0, 1], **k
     ),
@@ -145,6 +148,15 @@ def test_curves_are_the_arrays():
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["ours", "not pruned"]
 
 
+def test_the_tolerated_loss_is_a_band_below_the_baseline():
+    ax = plotting.layer_sensitivity([0.5, 0.9], {"a": [0.9, 0.6]}, baseline=0.9, max_loss=0.1)
+    assert ax.lines[0].get_xydata().tolist() == [[0.5, 0.9], [0.9, 0.6]]
+    [band] = ax.patches
+    low, high = band.get_y(), band.get_y() + band.get_height()
+    assert (low, high) == pytest.approx((0.8, 0.9))
+    assert not plotting.layer_sensitivity([0.5], {"a": [0.9]}, baseline=0.9).patches
+
+
 def test_bars_start_at_zero_and_the_first_is_on_top():
     ax = plotting.report_bars(["a", "b"], [1.0, 2.0], label="bytes", number=".1f")
     assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 1), (0, 2)]
@@ -181,6 +193,11 @@ def test_error_is_drawn_between_its_bounds():
             lambda: plotting.accuracy_against_sparsity({"a": ([0.1], [])}),
             "expected 1 accuracies",
             id="short-curve",
+        ),
+        pytest.param(
+            lambda: plotting.layer_sensitivity([0.5], {"a": [0.9]}, baseline=1, max_loss=-1),
+            "max_loss must be ≥ 0; received -1",
+            id="loss",
         ),
         pytest.param(lambda: plotting.report_bars(["a"], [1, 2], label=""), "each of 1", id="bars"),
         pytest.param(
