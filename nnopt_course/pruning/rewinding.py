@@ -39,11 +39,11 @@ import numpy as np
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.pruning import one_shot
 from nnopt_course.pruning.allocation import check_sparsity
-from nnopt_course.pruning.masked_optimizer import MaskedOptimizer
+from nnopt_course.pruning.masked_optimizer import with_masks
 from nnopt_course.pruning.reinitialization import masked
 from nnopt_course.pruning.schedules import exponential
 from nnopt_course.quiet import import_quietly
-from nnopt_course.weights import clone, get_weights, kernels, set_weights, variables
+from nnopt_course.weights import clone, get_weights, kernels, set_weights
 
 keras = import_quietly("keras")
 
@@ -195,29 +195,14 @@ def holding(model: Any, masks: Mapping[str, np.ndarray]) -> Wrap:
     Returns:
         A function from an optimizer to one that holds the masks.
 
-    Raises:
-        ValueError: a mask for a weight that the model does not have, or of another shape.
+    Example:
+        >>> from nnopt_course import models
+        >>> model = models.mlp()
+        >>> pruned = one_shot.prune(model, 0.5)
+        >>> type(holding(pruned.model, pruned.masks)(keras.optimizers.Adam())).__name__
+        'MaskedOptimizer'
     """
-    own = variables(model)
-    for path, mask in masks.items():
-        expected = tuple(own[path].shape) if path in own else None
-        if np.shape(mask) != expected:
-            raise ValueError(
-                f"{path}: expected a mask of shape {expected}; received {np.shape(mask)}"
-            )
-
-    def wrap(optimizer: Any) -> Any:
-        owner = whole = MaskedOptimizer(optimizer)
-        if model.dtype_policy.name == "mixed_float16":
-            # Keras would do this in compile, and build what is built already, without the masks.
-            whole = keras.optimizers.LossScaleOptimizer(owner)
-        whole.build(model.trainable_variables)
-        for path, variable in owner.masks_of({path: own[path] for path in masks}).items():
-            variable.assign(masks[path])
-        owner.mask_weights()
-        return whole
-
-    return wrap
+    return lambda optimizer: with_masks(optimizer, model, masks)
 
 
 def _start(model: Any, rewind: Any) -> dict[str, np.ndarray]:

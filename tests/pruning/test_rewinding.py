@@ -7,7 +7,6 @@ import pytest
 
 from nnopt_course.pruning import one_shot
 from nnopt_course.pruning.allocation import global_, kept
-from nnopt_course.pruning.masked_optimizer import MaskedOptimizer
 from nnopt_course.pruning.reinitialization import reinitialize
 from nnopt_course.pruning.rewinding import EarlyWeights, find_ticket, holding
 from nnopt_course.quiet import import_quietly
@@ -271,15 +270,6 @@ def test_mixed_precision_with_loss_scaling():
         np.testing.assert_array_equal(array != 0, ticket.masks[path])
 
 
-def test_holding_gives_an_optimizer_with_the_masks():
-    model = small()
-    masks = one_shot.prune(model, 0.5).masks
-    optimizer = holding(model, masks)(keras.optimizers.SGD(0.1))
-    assert isinstance(optimizer, MaskedOptimizer)
-    for path, array in kernels(model).items():  # At once, not only after the first step.
-        np.testing.assert_array_equal(array != 0, masks[path])
-
-
 # Errors
 
 
@@ -333,8 +323,6 @@ def test_a_score_that_brings_weights_back_is_refused():
 
 
 def test_masks_must_fit_the_model():
-    with pytest.raises(ValueError, match=r"logits/kernel: expected a mask of shape \(20, 5\)"):
-        holding(small(), {"logits/kernel": np.ones((5, 20), bool)})
     with pytest.raises(ValueError, match="no kernel is called 'other'"):
         reinitialize(small(), {"other": np.ones(1, bool)}, seed=0)
 
