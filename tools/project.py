@@ -34,6 +34,7 @@ KERAS_MODULES = frozenset(
         "pruning.reasons",
         "pruning.reinitialization",
         "pruning.rewinding",
+        "pruning.rigl",
         "pruning.rules",
         "pruning.shrink",
         "pruning.statistics",

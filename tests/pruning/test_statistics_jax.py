@@ -1,4 +1,4 @@
-"""Activations, gradients and second moments on the JAX backend: the same tests, another process."""
+"""Statistics, gradients and RigL on the JAX backend: the same tests, in another process."""
 
 import os
 import subprocess
@@ -12,10 +12,11 @@ pytest.importorskip("jax")
 
 
 def test_the_tests_of_the_tensorflow_backend_pass_on_jax():
-    files = ["tests/pruning/test_statistics.py", "tests/pruning/test_gradients.py"]
+    names = ("test_statistics", "test_gradients", "test_rigl")
+    files = [f"tests/pruning/{name}.py" for name in names]
     chosen = (
-        "asked_for or (loop and 4) or slope or nested or mixed or behind_the or anew"
-        " or (learning_rate and (accumulated or masked))"
+        "asked_for or (loop and 4) or nested or behind_the or anew or (learning_rate and scaled and masked)"
+        " or connections_move or steepest_grow"
     )
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *files, "-k", chosen],
