@@ -148,6 +148,17 @@ def test_a_softmax_needs_all_that_it_is_given():
     assert groups(model)["a"][3] == (1,)
 
 
+def test_a_softmax_makes_no_constants():
+    """Unit 0 of b is fed by zeros, but its share depends on the others; so does unit 2 of c."""
+    stack = [layers.Dense(3, activation="softmax", name="b"), layers.Dense(4, name="c")]
+    model = kill(sequential(*stack), b=[0])
+    kernel = model.get_layer("c").kernel
+    value = kernel.numpy()
+    value[1:, 2] = 0
+    kernel.assign(value)
+    assert groups(model)["c"][3] == ()
+
+
 def test_one_channel_stays():
     model = kill(sequential(layers.Dense(4, name="a")), a=range(4))
     [group, _] = plan(model).groups
