@@ -22,6 +22,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from nnopt_course import cli_names as names
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -40,13 +42,6 @@ class Mode(enum.StrEnum):
     float16 = "float16"
     dynamic = "dynamic"
     int8 = "int8"
-
-
-class Allocation(enum.StrEnum):
-    """How a sparsity is shared out between layers."""
-
-    uniform = "uniform"
-    global_ = "global"
 
 
 ModelFile = Annotated[
@@ -89,33 +84,92 @@ def report(model: ModelFile) -> None:
 def prune(
     model: ModelFile,
     sparsity: Annotated[
-        float, typer.Option(help="Fraction of the weights to set to zero, in [0, 1).")
-    ],
+        float | None,
+        typer.Option(
+            help="Fraction to set to zero, in [0, 1). With --granularity neurons: of the neurons; "
+            "2:4 goes up to 0.5, its default."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Default: MODEL-pruned.keras.")
     ] = None,
+    score: Annotated[
+        names.Score,
+        typer.Option(
+            help="What matters least goes. wanda: magnitude times input. mean-abs, apoz (how often "
+            "it is not zero), variance: what a neuron answers; with --granularity neurons."
+        ),
+    ] = names.Score.magnitude,
+    granularity: Annotated[
+        names.Granularity,
+        typer.Option(
+            help="What goes together. neurons: whole neurons and filters, but those of the "
+            "output. 2:4: two of every four weights along the inputs."
+        ),
+    ] = names.Granularity.connections,
     allocation: Annotated[
-        Allocation,
-        typer.Option(help="uniform: every layer alike. global: the lowest of all layers together."),
-    ] = Allocation.uniform,
+        names.Allocation | None,
+        typer.Option(
+            help="uniform (default): every layer alike. global: the lowest of all layers together. "
+            "erdos-renyi: large layers lose more; -kernel counts the size of filters, too."
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SPARSITY",
+            help="A sparsity for one layer (* matches anything); may be given again. Layers that "
+            "are not named stay. With --sparsity, all are scaled to reach it.",
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(help="Layer to leave alone, * matches anything; may be given again."),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Inputs for the scores that need them: FILE.npy, of shape (n, …) as the model "
+            "takes them and scaled as in training. Never use test examples."
+        ),
+    ] = None,
 ) -> None:
-    """Set the weights of least magnitude to zero, once, and save the model.
+    """Set the weights that matter least to zero, once, and save the model.
 
     The new file is as large as the old one: zeros take no less room until they are encoded
-    (gzip shows how much there is to gain). Check the accuracy, and train on if it fell.
+    (gzip shows how much there is to gain), or neurons are taken out (nnopt shrink). Check the
+    accuracy, and train on if it fell.
     """
-    from nnopt_course.pruning import allocation as allocations
     from nnopt_course.pruning import one_shot
+    from nnopt_course.pruning.allocation import per_layer
 
     output = output or model.with_name(f"{model.stem}-pruned.keras")
-    share_out = {"uniform": allocations.uniform, "global": allocations.global_}[allocation.value]
     with _refusals():
         _require_other_file(model, output, suffix=".keras")
-        pruned = one_shot.prune(_load(model), sparsity, allocation=share_out, exclude=exclude or ())
+        wishes = names.wishes_of(layer or [])
+        if wishes and allocation:
+            raise ValueError(
+                f"--layer says what each layer loses; received --allocation {allocation}"
+            )
+        if sparsity is None and not wishes and granularity is not names.Granularity.two_of_four:
+            raise ValueError("expected --sparsity, or --layer NAME=SPARSITY; received neither")
+        names.require_evidence(score, granularity, given=calibration is not None)
+        loaded, what = _load(model), names.granularity_of(granularity)
+        if sparsity is None:
+            sparsity = _overall(loaded, wishes, what, exclude or []) if wishes else 0.5
+        known = {} if calibration is None else _activations(loaded, calibration)
+        pruned = one_shot.prune(
+            loaded,
+            sparsity,
+            score=names.score_of(score, known),
+            allocation=(
+                per_layer(wishes)
+                if wishes
+                else names.allocation_of(allocation or names.Allocation.uniform)
+            ),
+            granularity=what,
+            exclude=exclude or [],
+        )
         _save(pruned.model, output)
     typer.echo(pruned.report)
     typer.echo(f"written: {output}")
@@ -232,6 +286,24 @@ def _inputs(file: Path) -> np.ndarray:
     if x.ndim < 2 or not np.issubdtype(x.dtype, np.number):
         raise ValueError(f"{file}: expected numbers of shape (n, …); received {x.dtype} {x.shape}")
     return x
+
+
+def _overall(model: Any, wishes: dict[str, float], what: Any, exclude: list[str]) -> float:
+    """The sparsity of all that can be pruned, for what each layer is to lose."""
+    from nnopt_course.pruning.allocation import overall
+    from nnopt_course.pruning.exempt import exempt
+    from nnopt_course.pruning.patterns import select
+    from nnopt_course.weights import kernels
+
+    arrays = kernels(model)
+    picked = select(arrays, exclude=exclude, exempt=exempt(model, what))
+    return overall({path: what.pool(arrays[path]) for path in picked}, wishes)
+
+
+def _activations(model: Any, file: Path) -> Any:
+    from nnopt_course.pruning.statistics import activations
+
+    return activations(model, _inputs(file))
 
 
 def _require_other_file(model: Path, output: Path, *, suffix: str) -> None:

@@ -59,6 +59,79 @@ def test_prune_globally(model_file):
     assert zeros[0] > 0.5 > zeros[1]  # Glorot draws the smaller layer's weights larger.
 
 
+def pruned_kernels(model_file, *arguments):
+    result = run("prune", model_file, *arguments)
+    assert result.exit_code == 0, result.output
+    pruned = keras.models.load_model(model_file.with_name("model-pruned.keras"))
+    return pruned.get_weights()[::2]
+
+
+def test_prune_neurons_but_not_those_of_the_output(model_file):
+    hidden, logits = pruned_kernels(model_file, "--sparsity", 0.75, "--granularity", "neurons")
+    assert np.any(hidden != 0, axis=0).sum() == 64
+    assert np.all(hidden != 0, axis=0).sum() == 64
+    assert np.all(logits != 0)
+
+
+def test_prune_two_of_four(model_file):
+    for kernel in pruned_kernels(model_file, "--granularity", "2:4"):
+        groups = kernel.reshape(-1, 4, kernel.shape[1])
+        assert set(np.count_nonzero(groups, axis=1).ravel()) == {2}
+
+
+def test_prune_by_erdos_renyi(model_file):
+    hidden, logits = pruned_kernels(
+        model_file, "--sparsity", 0.9, "--allocation", "erdos-renyi-kernel"
+    )
+    assert np.count_nonzero(hidden) + np.count_nonzero(logits) == round(0.1 * 203_264)
+    assert np.count_nonzero(logits) == logits.size
+
+
+def test_prune_each_layer_by_its_own_sparsity(model_file):
+    hidden, logits = pruned_kernels(model_file, "--layer", "hidden=0.9", "--layer", "log*=0.2")
+    assert np.count_nonzero(hidden == 0) == 180_634
+    assert np.count_nonzero(logits == 0) == 512
+
+
+def test_prune_layers_in_proportion_to_a_sparsity(model_file):
+    hidden, logits = pruned_kernels(model_file, "--layer", "hidden=0.8", "--sparsity", 0.4)
+    assert np.count_nonzero(hidden == 0) == 203_264 - round(0.6 * 203_264)
+    assert np.all(logits != 0)
+
+
+def test_prune_each_layers_neurons(model_file):
+    hidden, _ = pruned_kernels(model_file, "--layer", "hidden=0.3", "--granularity", "neurons")
+    assert np.any(hidden != 0, axis=0).sum() == 179  # kept(256, 0.3)
+
+
+@pytest.mark.parametrize("score", ["random", "wanda", "mean-abs", "apoz", "variance"])
+def test_prune_by_another_score(model_file, tmp_path, score):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(64, 784)).astype("float32"))
+    evidence = [] if score == "random" else ["--calibration", tmp_path / "x.npy"]
+    neurons = [] if score in ("random", "wanda") else ["--granularity", "neurons"]
+    arguments = ["--sparsity", 0.5, "--score", score, *evidence, *neurons]
+    hidden, _ = pruned_kernels(model_file, *arguments)
+    assert np.count_nonzero(hidden == 0) == hidden.size // 2
+    magnitude, _ = pruned_kernels(model_file, "--sparsity", 0.5, *neurons)
+    assert np.any((hidden == 0) != (magnitude == 0))
+
+
+def test_apoz_removes_the_neurons_that_are_silent(model_file, tmp_path):
+    model = keras.models.load_model(model_file)
+    kernel, bias = model.get_layer("hidden").get_weights()
+    bias[:128] = -1e3
+    kernel[:, :128] *= 10  # By magnitude they would stay.
+    model.get_layer("hidden").set_weights([kernel, bias])
+    model.save(model_file)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(32, 784)))
+    hidden, _ = pruned_kernels(
+        model_file, "--sparsity", 0.5, "--granularity", "neurons",
+        "--score", "apoz", "--calibration", tmp_path / "x.npy",
+    )  # fmt: skip
+    assert not hidden[:, :128].any()
+    assert np.all(hidden[:, 128:] != 0)
+
+
 @pytest.mark.parametrize("mode", ["float32", "float16", "dynamic", "int8"])
 def test_quantize_writes_a_file_that_runs(model_file, mode, tmp_path):
     from nnopt_course.transfer.targets.litert import Artifact
@@ -92,6 +165,27 @@ def test_impossible_sparsities_are_refused_and_nothing_is_written(model_file, sp
         (["prune", "MODEL", "--sparsity", ".5", "-o", "MODEL"], "would replace the model"),
         (["prune", "MODEL", "--sparsity", ".5", "-o", "x.h5"], "ends in .keras; received x.h5"),
         (["prune", "MODEL", "--sparsity", ".5", "-o", "no/x.keras"], "there is no folder no"),
+        (["prune", "MODEL"], "expected --sparsity, or --layer NAME=SPARSITY"),
+        (
+            ["prune", "MODEL", "--layer", "hidden"],
+            "expected --layer NAME=SPARSITY; received hidden",
+        ),
+        (["prune", "MODEL", "--layer", "=0.5"], "expected --layer NAME=SPARSITY; received =0.5"),
+        (["prune", "MODEL", "--layer", "hidden=much"], "received hidden=much"),
+        (["prune", "MODEL", "--layer", "hidden=1.0"], "[0, 1); received 1.0"),
+        (["prune", "MODEL", "--layer", "conv=0.5"], "the prunable layers are hidden, logits"),
+        (["prune", "MODEL", "--layer", "hidden=.5", "--allocation", "global"], "--allocation"),
+        (["prune", "MODEL", "--sparsity", ".6", "--granularity", "2:4"], "removes at most 0.5"),
+        (["prune", "MODEL", "--sparsity", ".6", "--granularity", "4:8"], "is not one of"),
+        (["prune", "MODEL", "--sparsity", ".5", "--score", "wanda"], "needs --calibration"),
+        (
+            ["prune", "MODEL", "--sparsity", ".5", "--calibration", "x.npy"],
+            "takes no --calibration",
+        ),
+        (
+            ["prune", "MODEL", "--sparsity", ".5", "--score", "apoz", "--calibration", "x.npy"],
+            "add --granularity neurons",
+        ),
         (["quantize", "MODEL", "--mode", "int8"], "needs --calibration"),
         (["quantize", "MODEL", "--mode", "float16", "--calibration", "x.npy"], "no other mode"),
         (["quantize", "MODEL", "--mode", "int7"], "'int7' is not one of"),
