@@ -157,15 +157,55 @@ def test_a_report_over_files(exported, mlp):
     assert rows["full_int8"]["max_abs_dlogit"] > rows["float16"]["max_abs_dlogit"]
 
 
-def test_sparse_leaves_zeros_out_of_the_file(tmp_path):
-    model = models.mlp()
-    pruned = {k: w * lowest(np.abs(w), int(0.9 * w.size)) for k, w in kernels(model).items()}
-    set_weights(model, pruned)
+def pruned_to(model, sparsity):
+    masks = {k: lowest(np.abs(w), int(sparsity * w.size)) for k, w in kernels(model).items()}
+    set_weights(model, {k: w * masks[k] for k, w in kernels(model).items()})
+    return model
+
+
+@pytest.mark.parametrize(
+    ("recipe", "smaller", "tolerance"),
+    [(ptq.sparse(), 6, 1e-5), (ptq.sparse(ptq.float32()), 6, 1e-5),
+     (ptq.sparse(ptq.float16()), 9, 2e-3)],
+    ids=["as-it-is", "float32", "float16"],
+)  # fmt: skip
+@pytest.mark.parametrize("network", ["mlp", "lenet_5"])
+def test_sparse_leaves_zeros_out_of_the_file(network, recipe, smaller, tolerance, tmp_path):
+    model = pruned_to(getattr(models, network)(), 0.9)
     dense = litert.export(model, tmp_path / "dense.tflite")
-    small = litert.export(model, tmp_path / "sparse.tflite", quantize=ptq.sparse())
-    assert small.bytes < dense.bytes / 4
-    x = images((784,))
-    np.testing.assert_allclose(small.load().predict(x), reference(model, x), atol=1e-5)
+    small = litert.export(model, tmp_path / "sparse.tflite", quantize=recipe)
+    assert small.bytes < dense.bytes / smaller
+    x = images(model.input_shape[1:], 20)
+    np.testing.assert_allclose(small.load().predict(x), reference(model, x), atol=tolerance)
+
+
+def test_a_kernel_that_gains_nothing_stays_dense(tmp_path):
+    model = pruned_to(models.mlp(), 0.25)
+    dense = litert.export(model, tmp_path / "dense.tflite")
+    same = litert.export(model, tmp_path / "sparse.tflite", quantize=ptq.sparse())
+    assert same.bytes == pytest.approx(dense.bytes, rel=0.01)
+
+
+@pytest.mark.parametrize("recipe", ["dynamic_range", "full_int8"])
+def test_integers_in_sparse_kernels_are_refused_before_a_file_is_written(recipe, tmp_path):
+    model, integers = pruned_to(models.mlp(), 0.9), RECIPES[recipe](images((784,)))
+    with pytest.raises(ValueError, match="float32 or float16 weights: LiteRT cannot run integers"):
+        litert.export(model, tmp_path / "m.tflite", quantize=ptq.sparse(integers))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_why_integers_in_sparse_kernels_are_refused(tmp_path):
+    """If this fails, LiteRT has learned to run them, and the refusal may go."""
+
+    def both(converter):
+        tf = import_quietly("tensorflow")
+        converter.optimizations = [
+            tf.lite.Optimize.DEFAULT, tf.lite.Optimize.EXPERIMENTAL_SPARSITY
+        ]  # fmt: skip
+
+    artifact = litert.export(pruned_to(models.mlp(), 0.9), tmp_path / "m.tflite", quantize=both)
+    with pytest.raises(ValueError, match="not supported: failed to delegate FULLY_CONNECTED"):
+        artifact.load()
 
 
 def test_export_and_load_are_silent(tmp_path):
