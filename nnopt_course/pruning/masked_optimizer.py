@@ -88,8 +88,7 @@ class MaskedOptimizer(WrappedOptimizer):
     def mask_weights(self) -> None:
         """Set what is masked to zero, moving averages included."""
         for variable, mask in self._masked():
-            zeros = keras.ops.zeros_like(variable.value)
-            variable.assign(keras.ops.where(mask.value, variable.value, zeros))
+            variable.assign(keras.ops.where(mask.value, variable.value, 0.0))
 
 
 def with_masks(optimizer: Any, model: Any, masks: Mapping[str, np.ndarray]) -> MaskedOptimizer:
