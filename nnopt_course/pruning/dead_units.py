@@ -77,6 +77,17 @@ def find(graph: Graph) -> DeadUnits:
 
     Returns:
         The :class:`DeadUnits`.
+
+    Example:
+        >>> from nnopt_course import models
+        >>> from nnopt_course.pruning.graph import read
+        >>> from nnopt_course.weights import kernels, set_weights
+        >>> model = models.mlp()
+        >>> hidden = kernels(model)["hidden/kernel"]
+        >>> set_weights(model, {"hidden/kernel": hidden * (np.arange(256) >= 200)})
+        >>> found = find(read(model))
+        >>> [int(found.kept(tensor).sum()) for tensor in (0, 1, 2)]
+        [784, 56, 10]
     """
     rules = tuple(rule_of(call) for call in graph.calls)
     units = _ties(graph, rules)

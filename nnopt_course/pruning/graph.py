@@ -59,6 +59,12 @@ class Call:
         """Whether it is called with ``training=True``, and so never behaves as in inference."""
         return bool(self.node.arguments.kwargs.get("training"))
 
+    @property
+    def masked(self) -> bool:
+        """Whether a tensor that it is given has a Keras mask, as an ``Embedding`` may make one."""
+        masks = (getattr(tensor, "_keras_mask", None) for tensor in self.node.input_tensors)
+        return any(mask is not None for mask in masks)
+
     def ask(self, values: Sequence[np.ndarray], sizes: Sequence[Shape] | None = None) -> np.ndarray:
         """What the layer answers where each channel has one value, everywhere in the image.
 

@@ -124,7 +124,7 @@ class Joins(Rule):
             return "joins tensors of different numbers of channels"
         if not all(isinstance(value, int | float | None) for value in call.arguments):
             return "joins a tensor with an array"
-        return ""
+        return "joins tensors with masks, which it may heed" if call.masked else ""
 
     def constants(self, call: Call, constants: Sequence[np.ndarray]) -> np.ndarray:
         values = np.stack(constants)

@@ -59,7 +59,27 @@ OPERATORS = {
 
 
 def rule_of(call: Call) -> Rule:
-    """The rule that a call follows; :class:`Refused`, with the reason, if there is none."""
+    """Find the rule that a call of a layer follows.
+
+    Args:
+        call: a call of the model's graph.
+
+    Returns:
+        The rule; :class:`~nnopt_course.pruning.channels.Refused`, with the reason, if there is none
+        or the layer is in a state that it does not know.
+
+    Example:
+        >>> from nnopt_course import models
+        >>> from nnopt_course.pruning.graph import read
+        >>> for call in read(models.lenet_5()).calls[1:7]:
+        ...     print(call.layer.name, type(rule_of(call)).__name__)
+        conv_1 Convolves
+        pool_1 Copies
+        conv_2 Convolves
+        pool_2 Copies
+        flatten Regroups
+        hidden Mixes
+    """
     layer, kind = call.layer, type(call.layer)
     rule = RULES.get(kind)
     if rule is None and kind.__module__.startswith("keras.src.ops."):

@@ -245,6 +245,18 @@ def test_flattened_channels_own_every_cth_row():
     assert groups(unread(model, logits=[1, 4, 7, 10]))["a"][3] == (1,)
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_a_channel_that_is_read_at_one_place_needs_what_feeds_it(place):
+    stack = [layers.Conv2D(3, 3, name="a"), layers.Conv2D(3, 1, name="b"), layers.Flatten()]
+    model = unread(sequential(*stack, shape=(4, 4, 2)), b=[2])
+    kernel = model.get_layer("b").kernel
+    value = kernel.numpy()
+    value[..., 2, 1] = 1  # Channel 2 of a feeds channel 1 of b only.
+    kernel.assign(value)
+    model = unread(model, logits=[1 + 3 * other for other in range(4) if other != place])
+    assert groups(model)["a"][3] == groups(model)["b"][3] == ()
+
+
 def test_neurons_that_become_images_go_together():
     stack = [layers.Dense(12, name="a"), layers.Reshape((2, 2, 3)), layers.Conv2D(2, 1, name="b")]
     model = kill(sequential(*stack, layers.Flatten()), a=[1, 4, 7, 10, 0])
@@ -293,6 +305,13 @@ def masked_norm():
     return keras.Model([x, mask], layers.Dense(2)(y))
 
 
+def masked_maximum():
+    words = keras.Input((5,))
+    x = layers.Masking()(layers.Reshape((5, 1))(words))
+    y = layers.Dense(4, name="a")(x)
+    return keras.Model(words, layers.Dense(2)(layers.Maximum(name="max")([y, layers.Dense(4)(x)])))
+
+
 REFUSALS = {
     "output": (lambda: sequential(end="a"), "the model returns a"),
     "input": (shortcut_from_the_input, "image is an input of the model"),
@@ -329,6 +348,7 @@ REFUSALS = {
         "a has the activation <lambda>, which may mix channels",
     ),
     "training": (trained_norm, "norm is called with training=True"),
+    "masked": (masked_maximum, "max joins tensors with masks, which it may heed"),
     "mask": (masked_norm, "norm is called with 2 tensors"),
     "norm along rows": (
         lambda: sequential(
