@@ -105,19 +105,17 @@ def components(count: int, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np
         pairs: edges, as two arrays of vertices each.
 
     Returns:
-        For each vertex the number of its component, int, in order of first appearance.
+        For each vertex the number of its component, int.
 
     Example:
         >>> components(5, [(np.array([0, 1]), np.array([3, 4]))])
-        array([0, 1, 2, 0, 1])
+        array([0, 1, 2, 0, 1], dtype=int32)
     """
     sources, targets = (
         np.concatenate([np.zeros(0, int), *(pair[side] for pair in pairs)]) for side in (0, 1)
     )
     edges = coo_array((np.ones(len(sources), bool), (sources, targets)), shape=(count, count))
-    labels = connected_components(edges, directed=False)[1]
-    _, first, labels = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[labels]
+    return connected_components(edges, directed=False)[1]
 
 
 def _ties(graph: Graph, rules: Sequence[Rule]) -> PerTensor:

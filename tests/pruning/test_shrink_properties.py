@@ -42,7 +42,7 @@ seeds = st.integers(0, 2**32 - 1)
 one_or_two = st.integers(1, 2)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(recipe=recipes(), seed=seeds, inputs=one_or_two, outputs=one_or_two)
 @example(["conv same", "norm", "depthwise same 2", "flatten", "dense"], 0, 1, 1)
 @example(["residual", "sigmoid", "concatenate", "pad", "conv", "flatten", "gate"], 1, 2, 2)
@@ -53,7 +53,7 @@ def test_a_shrunk_network_computes_what_the_large_one_does(recipe, seed, inputs,
     assert plan(small).layers == {}  # One plan finds all that there is to find.
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(recipe=recipes(), seed=seeds)
 def test_masks_are_as_good_as_zeros(recipe, seed):
     model = build(recipe, seed)
@@ -67,7 +67,7 @@ def test_masks_are_as_good_as_zeros(recipe, seed):
     np.testing.assert_allclose(answers(small), answers(model), rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(recipe=recipes(), seed=seeds)
 def test_a_network_without_zeros_stays_whole(recipe, seed):
     model = build(recipe, seed)
