@@ -102,14 +102,21 @@ def sparse(weights: Recipe | None = None) -> Recipe:
     """Leave the zeros of a pruned model out of the file.
 
     The converter does this for kernels of dense and convolution layers of which more than 30 % is
-    zero (the file becomes smaller from a third on). The interpreter unpacks them when it loads the
-    file: fewer bytes to ship, the same time per prediction.
+    zero (the file becomes smaller from a third on). As a rule, a DENSIFY operation unpacks them
+    when the interpreter loads the file: fewer bytes to ship, the same time per prediction.
+
+    Dense layers have a kernel for zeros in blocks of four neighboring inputs of an output. The
+    converter chooses it where at least nine tenths of the zeros lie in such blocks: where they were
+    pruned with :func:`blocks(4, 1) <nnopt_course.pruning.granularity.blocks>`, or where more than
+    about 97 % of all single weights are zero. Then zeros save time, see
+    ``benchmarks/pruning_speed.py``.
 
     Args:
         weights: how the weights that are left are stored: :func:`float32` (as without it) or
-            :func:`float16`. LiteRT's interpreter (2.3) cannot run integers in sparse kernels, which
-            its converter would write: ``failed to delegate FULLY_CONNECTED node``. So
-            :func:`dynamic_range` and :func:`full_int8` are refused when the model is exported.
+            :func:`float16` (in blocks of four, large batches then take many times longer). LiteRT's
+            interpreter (2.3) cannot run integers in sparse kernels, which its converter would
+            write: ``failed to delegate FULLY_CONNECTED node``. So :func:`dynamic_range` and
+            :func:`full_int8` are refused when the model is exported.
 
     Example:
         >>> import tempfile
