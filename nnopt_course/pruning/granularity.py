@@ -175,7 +175,8 @@ def n_of_m(n: int, m: int) -> Granularity:
     def pool(scores: np.ndarray) -> np.ndarray:
         _matrix(scores)
         inputs = np.moveaxis(scores, -2, -1)  # (…, outputs, inputs)
-        groups = np.full((*inputs.shape[:-1], -(-inputs.shape[-1] // m) * m), -np.inf)
+        dtype = np.result_type(scores, np.float32)  # Integers know no infinity.
+        groups = np.full((*inputs.shape[:-1], -(-inputs.shape[-1] // m) * m), -np.inf, dtype)
         groups[..., : inputs.shape[-1]] = inputs
         groups = groups.reshape(-1, m)
         if np.isnan(groups).any():

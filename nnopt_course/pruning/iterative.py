@@ -16,7 +16,9 @@ stays removed. A score that looks at more than the weight (its gradient, say) ma
 then starts again from zero. Once the schedule has reached a plateau, the masks are frozen, and
 training goes on as fine-tuning.
 
-To load a saved model that was compiled like this, import this module first.
+To load a saved model that was compiled like this, import this module first. In mixed_float16, also
+set that dtype policy first: by it, Keras knows that the loss is to be scaled, and otherwise leaves
+the optimizer's state in the file.
 
 Taught in: part 3, remove what matters least.
 """

@@ -159,12 +159,13 @@ def fisher(squares: Evidence) -> Score:
         I. Korshunova, A. Tejani, F. Huszár. Faster gaze prediction with dense networks and Fisher
         pruning. 2018, equation (7).
     """
-    return with_evidence(
-        squares,
-        lambda w: [w.shape],
-        lambda w, square: np.square(w, dtype=np.float64) * square,
-        lowest=0.0,
-    )
+
+    def score(w: np.ndarray, square: np.ndarray) -> np.ndarray:
+        scores = np.square(w, dtype=np.float64)
+        scores *= square
+        return scores
+
+    return with_evidence(squares, lambda w: [w.shape], score, lowest=0.0)
 
 
 def wanda(input_rms: Evidence) -> Score:
