@@ -154,8 +154,9 @@ def per_layer(sparsities: Mapping[str, float]) -> Allocation:
 
     .. math:: s_l = f \, d_l
 
-    One factor f scales the dictionary so that the total is what is asked for. f is 1 at the
-    sparsity that :func:`overall` tells, and there every layer gets exactly its own.
+    One factor f scales the dictionary so that the total is what is asked for, to the entry (unless
+    that would empty layers). f is 1 at the sparsity that :func:`overall` tells, and there every
+    layer gets exactly its own.
 
     Args:
         sparsities: glob over layer names or paths → sparsity. The first that matches counts; a
@@ -182,20 +183,20 @@ def per_layer(sparsities: Mapping[str, float]) -> Allocation:
         require_entries(scores)
         wanted = np.array(_wanted(scores, wishes))
         sizes = np.array([array.size for array in scores.values()])
-        remove = sizes.sum() - kept(int(sizes.sum()), sparsity)
-        top = np.nextafter(1 / wanted.max(), 0) if wanted.any() else 0.0
+        remove = int(sizes.sum()) - kept(int(sizes.sum()), sparsity)
+        top = 1.0 / max(wanted.max(), 1e-300)  # There, a layer has a sparsity of 1.
+        most = wanted * top * sizes
+        if remove > np.ceil(most).sum():
+            raise ValueError(
+                f"the layers' sparsities allow at most {most.sum() / sizes.sum():.6g} of the "
+                f"whole, where a layer would be emptied; received {sparsity}"
+            )
 
         def counts(factor: float) -> np.ndarray:
-            # Never 1, whatever the rounding of the product.
-            fractions = np.minimum(wanted * factor, np.nextafter(1.0, 0.0))
-            return sizes - np.maximum(1, np.rint(sizes * (1.0 - fractions))).astype(int)
+            return sizes - np.maximum(1, np.rint(sizes * (1.0 - wanted * factor))).astype(int)
 
-        if counts(top).sum() < remove:
-            raise ValueError(
-                f"the layers' sparsities allow at most {counts(top).sum() / sizes.sum():.6g} "
-                f"of the whole, where one layer would be emptied; received {sparsity}"
-            )
-        return dict(zip(scores, apportion(counts, int(remove), top), strict=True))
+        removed = apportion(counts, min(remove, counts(top).sum()), top)
+        return dict(zip(scores, removed, strict=True))
 
     return allocation
 

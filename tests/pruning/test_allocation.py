@@ -209,7 +209,7 @@ def test_per_layer_goes_beyond_the_dictionary_until_a_layer_would_be_emptied():
     scores = {"a/kernel": np.ones(100), "b/kernel": np.ones(100)}
     allocation = per_layer({"a": 0.6, "b": 0.3})
     assert allocation(scores, 0.72) == {"a/kernel": 96, "b/kernel": 48}
-    with pytest.raises(ValueError, match=r"at most 0.745 of the whole.*received 0.8"):
+    with pytest.raises(ValueError, match=r"at most 0.75 of the whole.*received 0.8"):
         allocation(scores, 0.8)
 
 
