@@ -129,7 +129,7 @@ def masks(model: Any) -> dict[str, np.ndarray]:
     }
 
 
-def one_shot_masks(model: Any, sparsity: float) -> dict[str, np.ndarray]:
+def one_shot_masks(model: Any, sparsity: float, **options: Any) -> dict[str, np.ndarray]:
     """The masks that tfmot finds for the weights that a model has now.
 
     tfmot finds masks only while it trains, so a copy makes one step with a learning rate of zero.
@@ -137,6 +137,8 @@ def one_shot_masks(model: Any, sparsity: float) -> dict[str, np.ndarray]:
     Args:
         model: a built Keras 3 model with one input and one output.
         sparsity: fraction to remove, in [0, 1).
+        **options: of tfmot's ``prune_low_magnitude``: ``sparsity_m_by_n=(2, 4)``,
+            ``block_size=(rows, columns)``, ``block_pooling_type="AVG"`` or ``"MAX"``.
 
     Returns:
         path → boolean array, True where a weight stays.
@@ -145,7 +147,7 @@ def one_shot_masks(model: Any, sparsity: float) -> dict[str, np.ndarray]:
         TypeError, ValueError: as :func:`to_tf_keras`, and for a sparsity out of range.
     """
     schedule = tfmot.sparsity.keras.ConstantSparsity(check_sparsity(sparsity), 0, frequency=1)
-    wrapped = tfmot.sparsity.keras.prune_low_magnitude(to_tf_keras(model), schedule)
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(to_tf_keras(model), schedule, **options)
     wrapped.compile(tf_keras.optimizers.SGD(0.0), "mse")
     x, y = (np.zeros((1, *shape[1:])) for shape in (model.input_shape, model.output_shape))
     logger = logging.getLogger("tensorflow")

@@ -11,22 +11,8 @@ from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import kernels
 
 keras = import_quietly("keras")
-tf_keras = import_quietly("tf_keras")
-tfmot = import_quietly("tensorflow_model_optimization")
 pytestmark = pytest.mark.keras
 L = keras.layers
-
-
-def tfmot_masks(model, sparsity, **options):
-    """The masks of tfmot for the weights as they are: a step with a learning rate of zero."""
-    schedule = tfmot.sparsity.keras.ConstantSparsity(sparsity, 0, frequency=1)
-    wrapped = tfmot.sparsity.keras.prune_low_magnitude(
-        bridge.to_tf_keras(model), schedule, **options
-    )
-    wrapped.compile(tf_keras.optimizers.SGD(0.0), "mse")
-    x, y = (np.zeros((1, *shape[1:])) for shape in (model.input_shape, model.output_shape))
-    wrapped.fit(x, y, verbose=0, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()])
-    return bridge.masks(wrapped)
 
 
 def convolutions():
@@ -55,7 +41,7 @@ def dense():
 @pytest.mark.parametrize("network", [convolutions, models.lenet_5, dense])
 def test_two_of_four_is_that_of_tfmot(network):
     model = network()
-    theirs = tfmot_masks(model, 0.5, sparsity_m_by_n=(2, 4))
+    theirs = bridge.one_shot_masks(model, 0.5, sparsity_m_by_n=(2, 4))
     ours = find(kernels(model), 0.5, granularity=n_of_m(2, 4))
     assert list(ours) == list(theirs)
     for path, mask in ours.items():
@@ -68,7 +54,9 @@ def test_two_of_four_is_that_of_tfmot(network):
 @pytest.mark.parametrize("sparsity", [0.25, 0.8])
 def test_blocks_are_those_of_tfmot(rows, columns, pooling, theirs, sparsity):
     model = dense()
-    expected = tfmot_masks(model, sparsity, block_size=(rows, columns), block_pooling_type=theirs)
+    expected = bridge.one_shot_masks(
+        model, sparsity, block_size=(rows, columns), block_pooling_type=theirs
+    )
     ours = find(kernels(model), sparsity, granularity=blocks(rows, columns, pooling=pooling))
     assert list(ours) == list(expected)
     for path, mask in ours.items():
