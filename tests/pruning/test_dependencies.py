@@ -178,6 +178,14 @@ def test_a_sum_is_dead_where_all_its_parts_are():
     assert groups(model)["left right"][3] == (0, 1)
 
 
+def test_what_cannot_go_at_all_needs_one_reason():
+    x = keras.Input((8,))
+    parts = [layers.Dense(4, name=name)(x) for name in ("left", "right")]
+    model = kill(filled(keras.Model(x, layers.Add(name="sum")(parts))), left=[1])
+    [group] = plan(model).groups
+    assert group.notes == ("the model returns sum",)
+
+
 def test_a_product_with_zero_is_dead():
     x = keras.Input((8,))
     parts = [layers.Dense(4, name=n, use_bias=n == "left")(x) for n in ("left", "right")]
