@@ -12,6 +12,11 @@
 - :mod:`~nnopt_course.pruning.iterative`: all of it, while the model trains
 - :mod:`~nnopt_course.pruning.shrink`: dead neurons and channels taken out of the model;
   :mod:`~nnopt_course.pruning.dependencies`: the plan of it
+- :mod:`~nnopt_course.pruning.sensitivity`: how much each layer can lose
+- :mod:`~nnopt_course.pruning.rewinding`: lottery tickets;
+  :mod:`~nnopt_course.pruning.reinitialization`: their control
+- :mod:`~nnopt_course.pruning.sparse_learning`: penalties and gates that learn zeros;
+  :mod:`~nnopt_course.pruning.proximal`, :mod:`~nnopt_course.pruning.gates`: in a Keras model
 
 Importing this package imports neither Keras nor TensorFlow.
 """
