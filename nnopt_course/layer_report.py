@@ -37,4 +37,5 @@ class LayerReport:
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
-        return self.to_frame().to_html(index=False)
+        # A page lets the notes of this class wrap, see _static/course.css.
+        return self.to_frame().to_html(index=False, classes="nnopt-layers")

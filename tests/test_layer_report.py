@@ -18,3 +18,4 @@ def test_one_row_a_weight_in_every_form():
     html = report._repr_html_()
     assert html.count("<tr") == 3
     assert "not a kernel" in html
+    assert "nnopt-layers" in html

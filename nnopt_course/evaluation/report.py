@@ -82,6 +82,33 @@ class Report:
         frame = pd.DataFrame(list(self.rows)).set_index("name")
         return frame[[column for column in COLUMNS if column in frame]]
 
+    def only(self, *columns: str) -> Report:
+        """The same measurement with fewer columns, for a narrow page.
+
+        Args:
+            columns: of :data:`COLUMNS`, measured. A latency brings its spread along.
+
+        Returns:
+            A new report; this one keeps everything.
+
+        Raises:
+            ValueError: a column was not measured.
+
+        Example:
+            >>> rows = {"name": "float", "bytes": 8, "flips": 0}, {"name": "int8", "bytes": 2}
+            >>> print(Report(rows, "float").only("bytes"))
+            name   bytes
+            float      8
+            int8       2
+        """
+        known = [c for c in COLUMNS if any(row.get(c) is not None for row in self.rows)]
+        for column in columns:
+            if column not in known:
+                raise ValueError(f"column must be one of {known}; received {column!r}")
+        kept = {"name", *columns, *(SPREADS[c] for c in columns if c in SPREADS)}
+        rows = tuple({key: row[key] for key in row if key in kept} for row in self.rows)
+        return Report(rows, self.baseline)
+
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         """Headings and written cells; a spread stands in parentheses behind its median."""
         shown = [column for column in COLUMNS if column not in SPREADS.values()]

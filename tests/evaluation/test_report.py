@@ -76,6 +76,19 @@ def test_text_is_aligned_and_shows_what_is_missing(report):
     assert "–" in second
 
 
+def test_only_some_columns_are_left(report):
+    few = report.only("latency_us", "bytes")
+    assert str(few).splitlines()[0].split() == ["name", "bytes", "latency", "(IQR),", "µs"]
+    assert [set(row) for row in few.rows] == [
+        {"name", "bytes", "latency_us", "latency_iqr_us"},
+        {"name", "latency_us", "latency_iqr_us"},
+    ]
+    assert few.baseline == report.baseline
+    assert "flips" in report.rows[0]
+    with pytest.raises(ValueError, match=r"one of \['error_percent', .*received 'speed'"):
+        report.only("bytes", "speed")
+
+
 class Table(HTMLParser):
     def __init__(self, text):
         super().__init__()
