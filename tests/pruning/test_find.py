@@ -169,3 +169,29 @@ def test_the_weights_stay_as_they_are(weights):
             mask[...] = False
     for path, w in weights.items():
         np.testing.assert_array_equal(w, before[path])
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda weights: {"a": weights["a"]},
+        lambda weights: {path: w.ravel() for path, w in weights.items()},
+        lambda weights: {path: w.T for path, w in weights.items()},
+        lambda weights: {**weights, "c": np.ones(3)},
+    ],
+    ids=["a path is missing", "flat", "transposed", "a path too many"],
+)
+def test_scores_that_do_not_fit_are_refused(score):
+    weights = {"a": np.ones((2, 3)), "b": np.ones((2, 3))}
+    with pytest.raises(ValueError, match=r"expected scores of the weights' shapes, .*\(2, 3\)"):
+        find(weights, 0.5, score=score)
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1.0, float("nan")])
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_a_sparsity_out_of_range_is_refused_before_anything_is_scored(sparsity, granularity):
+    def score(weights):
+        raise AssertionError("asked for scores")
+
+    with pytest.raises(ValueError, match=r"sparsity must be in \[0, 1\); received"):
+        find({"w": np.ones((2, 3))}, sparsity, score=score, granularity=GRANULARITIES[granularity])
