@@ -70,6 +70,13 @@ def test_lowest_is_the_stable_sort(scores, data):
     np.testing.assert_array_equal(mask, by_stable_sort(scores, n))
 
 
+@given(scores_with_ties, st.data())
+def test_the_layout_in_memory_does_not_matter(scores, data):
+    n = data.draw(st.integers(0, scores.size))
+    for same in (np.asfortranarray(scores), np.ascontiguousarray(scores.T).T):
+        np.testing.assert_array_equal(lowest(same, n), by_stable_sort(scores, n))
+
+
 @given(hnp.arrays(np.int8, st.integers(1, 30), elements=st.integers(0, 4)))
 def test_removing_more_never_brings_one_back(scores):
     masks = [lowest(scores, n) for n in range(scores.size + 1)]
