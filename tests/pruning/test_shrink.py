@@ -380,7 +380,7 @@ def test_the_file_loads_without_this_package_on_another_backend(tmp_path):
 def test_the_tests_pass_on_jax():
     """Two of them: JAX compiles every operation for every shape, which takes its time."""
     pytest.importorskip("jax")
-    tests = ["-k", "residual or within", "tests/pruning/test_shrink.py"]
+    tests = ["-k", "residual_network or model_within", "tests/pruning/test_shrink.py"]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *tests],
         cwd=ROOT,
