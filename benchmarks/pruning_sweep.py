@@ -1,9 +1,11 @@
-"""Connections or neurons: LeNet-300-100 from dense to nearly empty, in four ways.
+"""Connections, blocks or neurons: LeNet-300-100 from dense to nearly empty, in five ways.
 
 One seed. Each network starts from the trained one and trains on for four epochs at most. It becomes
 a LiteRT file, and everything is measured on that file: the errors, the bytes, the time beside all
 the other networks' files. Nothing is chosen on the test images: levels, epochs and schedule are
-fixed. A network that has lost neurons is shrunk, so that its file holds smaller matrices.
+fixed. A network that has lost neurons is shrunk, so that its file holds smaller matrices. Blocks of
+four inputs are what LiteRT has a sparse kernel for: they go into a sparse file. What the sparse
+format makes of each of the other networks is measured beside its ordinary file.
 
     python benchmarks/pruning_sweep.py            writes results/pruning_sweep.json
     python benchmarks/pruning_sweep.py --quick    two levels, one short epoch; writes nothing
@@ -27,7 +29,7 @@ from nnopt_course.evaluation import latency, macs, size, sparsity
 from nnopt_course.evaluation.accuracy import error_percent, logits
 from nnopt_course.pruning import iterative, one_shot, schedules
 from nnopt_course.pruning.allocation import Allocation, global_, uniform
-from nnopt_course.pruning.granularity import Granularity, connections, neurons
+from nnopt_course.pruning.granularity import Granularity, blocks, connections, neurons
 from nnopt_course.pruning.shrink import shrink
 from nnopt_course.quantization import post_training
 from nnopt_course.transfer.targets import litert
@@ -49,6 +51,7 @@ class Method:
         rise: when the final sparsity is reached, as a fraction of the training; 0 is at once.
         trains: whether the network trains on.
         levels: the fractions that are removed.
+        sparse: whether the file is in LiteRT's sparse format.
     """
 
     granularity: Granularity = connections
@@ -56,12 +59,14 @@ class Method:
     rise: float = 0.0
     trains: bool = True
     levels: tuple[float, ...] = LEVELS
+    sparse: bool = False
 
 
 METHODS = {
     "once": Method(trains=False),
     "once, then trained": Method(),
     "step by step": Method(rise=0.6),
+    "blocks of 4, step by step": Method(blocks(4, 1), rise=0.6, sparse=True),
     # 95 % leaves 15 and 5 neurons. Fewer than that cannot tell ten classes apart.
     "neurons, step by step": Method(neurons(), uniform, rise=0.6, levels=LEVELS[:5]),
 }
@@ -94,34 +99,37 @@ def _trained_on(model: Any, level: float, method: Method, mnist: Mnist, *, epoch
 
 
 def measure(networks: Mapping[str, Any], mnist: Mnist, *, rounds: int) -> dict[str, dict[str, Any]]:
-    """Errors, bytes, multiplications and latency, by name; the first network is the baseline."""
+    """Errors, bytes, multiplications and latency, by name; the first network is the baseline.
+
+    Twice: of the ordinary file, and, with names that begin with ``sparse_``, of the sparse one.
+    """
     found: dict[str, dict[str, Any]] = {}
     runners = {}
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "network.tflite"
         for name, model in networks.items():
-            sparse_bytes = litert.export(model, file, quantize=post_training.sparse()).bytes
-            artifact = litert.export(model, file)
-            sizes, runner = size.measure(artifact.path), artifact.load()
             weights = get_weights(model)
             arrays = sparsity.kernel_arrays(weights).values()
             found[name] = {
-                "val_error_percent": _error(runner, mnist.validation),
-                "test_error_percent": _error(runner, mnist.test),
                 "weights": sum(array.size for array in arrays),
                 "multiplications": macs.effective(weights),
-                "bytes": sizes.bytes,
-                "gzip_bytes": sizes.gzip_bytes,
-                "sparse_bytes": sparse_bytes,
             }
-            runners[name] = runner
+            for kind, recipe in {"": None, "sparse_": post_training.sparse()}.items():
+                artifact = litert.export(model, Path(folder) / "net.tflite", quantize=recipe)
+                sizes, runner = size.measure(artifact.path), artifact.load()
+                runners[name, kind] = runner
+                found[name] |= {
+                    f"{kind}val_error_percent": _error(runner, mnist.validation),
+                    f"{kind}test_error_percent": _error(runner, mnist.test),
+                    f"{kind}bytes": sizes.bytes,
+                    f"{kind}gzip_bytes": sizes.gzip_bytes,
+                }
     for batch in (1, 256):
-        calls = {name: r.prepared(mnist.test.x[:batch]) for name, r in runners.items()}
-        for name, time in latency.measure(calls, rounds=rounds, budget_s=60).items():
+        calls = {key: runner.prepared(mnist.test.x[:batch]) for key, runner in runners.items()}
+        for (name, kind), time in latency.measure(calls, rounds=rounds, budget_s=60).items():
             found[name] |= {
-                f"latency_us_b{batch}": round(1e6 * time.median_s, 2),
-                f"latency_iqr_us_b{batch}": round(1e6 * time.iqr_s, 2),
-                f"speedup_b{batch}": round(1 / time.ratio, 2),
+                f"{kind}latency_us_b{batch}": round(1e6 * time.median_s, 2),
+                f"{kind}latency_iqr_us_b{batch}": round(1e6 * time.iqr_s, 2),
+                f"{kind}speedup_b{batch}": round(1 / time.ratio, 2),
             }
     return found
 
@@ -146,9 +154,18 @@ def sweep(methods: Mapping[str, Method], mnist: Mnist, *, epochs: int, rounds: i
     measured = measure(networks, mnist, rounds=rounds)
     return [
         {"net": NET, "method": name, "removed_percent": round(100 * level), "seed": SEED}
-        | measured[key]
+        | _row(measured[key], sparse=level > 0 and methods[name].sparse)
         for name, level, key in places
     ]
+
+
+def _row(measured: dict[str, Any], *, sparse: bool) -> dict[str, Any]:
+    """What was measured of the method's own file, and what the sparse format makes of it."""
+    own = {key: value for key, value in measured.items() if not key.startswith("sparse_")}
+    if sparse:
+        own |= {key: measured[f"sparse_{key}"] for key in own if f"sparse_{key}" in measured}
+    shown = ("sparse_bytes", "sparse_speedup_b1", "sparse_speedup_b256")
+    return own | {key: measured[key] for key in shown}
 
 
 def main() -> None:
