@@ -128,3 +128,15 @@ def test_constant_refuses():
         constant(0.5, start=-1)
     with pytest.raises(ValueError, match=r"sparsity must be in \[0, 1\); received 1.0"):
         constant(1.0)
+
+
+@pytest.mark.parametrize("family", [polynomial, exponential])
+def test_initial_is_a_sparsity(family):
+    with pytest.raises(ValueError, match=r"sparsity must be in \[0, 1\); received -0.1"):
+        family(0.5, start=0, end=9, initial=-0.1)
+
+
+def test_rounding_never_passes_final():
+    """Without care, 1 − (1 − 0.04) · 1 is 0.040000000000000036."""
+    schedule = exponential(0.04, start=0, end=3, initial=0.04)
+    assert [schedule(step) for step in range(4)] == [0.04] * 4

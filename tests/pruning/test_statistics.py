@@ -85,6 +85,14 @@ def test_what_something_else_reads_too_is_measured_where_it_is_read():
     assert_describes(activations(both, X)["dense/kernel"], outputs_of(model, "dense", X), X)
 
 
+def test_strides_give_fewer_outputs_than_inputs():
+    conv = L.Conv2D(4, 3, strides=2, activation="relu", name="conv")
+    model = keras.Sequential([keras.Input((8, 8, 3)), conv])
+    found = activations(model, IMAGES, batch_size=9)["conv/kernel"]
+    assert found.zero_fraction.min() > 0
+    assert_describes(found, outputs_of(model, "conv", IMAGES), IMAGES)
+
+
 def test_dropout_is_off_and_looked_through():
     model = keras.Sequential(
         [keras.Input((6,)), L.Dense(5, name="a"), L.Dropout(0.5), L.ReLU(name="r"), L.Dense(2)]
