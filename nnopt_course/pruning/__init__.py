@@ -11,7 +11,7 @@
 - :mod:`~nnopt_course.pruning.one_shot`: all of it applied to a Keras model, once
 - :mod:`~nnopt_course.pruning.iterative`: all of it, while the model trains
 - :mod:`~nnopt_course.pruning.shrink`: dead neurons and channels taken out of the model;
-  :mod:`~nnopt_course.pruning.dependencies`: the plan of it
+  :mod:`~nnopt_course.pruning.structure.dependencies`: the plan of it
 - :mod:`~nnopt_course.pruning.sensitivity`: how much each layer can lose
 - :mod:`~nnopt_course.pruning.rewinding`: lottery tickets;
   :mod:`~nnopt_course.pruning.reinitialization`: their control

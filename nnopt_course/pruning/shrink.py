@@ -1,9 +1,10 @@
 """Remove dead neurons and channels from a model: a smaller one that computes the same.
 
 Zeros in a kernel take as much time as other numbers. A neuron that is gone takes none, on every
-runtime. :func:`shrink` carries out the plan of :mod:`~nnopt_course.pruning.dependencies`: every
-layer is built anew from its settings, with fewer units or filters, and gets the weights that are
-left. What the removed neurons always answered goes into the biases of the layers that read them.
+runtime. :func:`shrink` carries out the plan of
+:mod:`~nnopt_course.pruning.structure.dependencies`: every layer is built anew from its settings,
+with fewer units or filters, and gets the weights that are left. What the removed neurons always
+answered goes into the biases of the layers that read them.
 
 Taught in: part 3, neurons against connections.
 """
@@ -17,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.layer_report import LayerReport
-from nnopt_course.pruning.channels import Kept
-from nnopt_course.pruning.dependencies import Plan, plan
-from nnopt_course.pruning.graph import require_graph
-from nnopt_course.pruning.rules import RULES
+from nnopt_course.pruning.structure.channels import Kept
+from nnopt_course.pruning.structure.dependencies import Plan, plan
+from nnopt_course.pruning.structure.graph import require_graph
+from nnopt_course.pruning.structure.rules import RULES
 from nnopt_course.weights import clone, custom_layers, get_weights, kernels, set_weights
 
 __all__ = ["Shrunk", "shrink"]

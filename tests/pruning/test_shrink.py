@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from nnopt_course import models
-from nnopt_course.pruning.channels import Kept
-from nnopt_course.pruning.mixing import Convolves, Mixes
-from nnopt_course.pruning.passing import Regroups
 from nnopt_course.pruning.shrink import shrink
+from nnopt_course.pruning.structure.channels import Kept
+from nnopt_course.pruning.structure.mixing import Convolves, Mixes
+from nnopt_course.pruning.structure.passing import Regroups
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import get_weights, kernels
 

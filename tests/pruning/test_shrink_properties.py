@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nnopt_course.pruning.dependencies import plan
 from nnopt_course.pruning.shrink import shrink
+from nnopt_course.pruning.structure.dependencies import plan
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import get_weights, kernels, set_weights
 

@@ -12,8 +12,9 @@ rule answers the same questions about one call of its layer:
 - ``shrunk(config, weights, kept)``: the layer's settings and weights without what was removed.
 
 Here are the rule that most layers follow and the one for layers that are left alone. The others
-derive from them: :mod:`~nnopt_course.pruning.passing`, :mod:`~nnopt_course.pruning.mixing`.
-:mod:`~nnopt_course.pruning.rules` says which layer follows which.
+derive from them: :mod:`~nnopt_course.pruning.structure.passing`,
+:mod:`~nnopt_course.pruning.structure.mixing`.
+:mod:`~nnopt_course.pruning.structure.rules` says which layer follows which.
 
 Taught in: part 3, neurons against connections.
 """
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from nnopt_course.pruning.graph import Call, channels
+from nnopt_course.pruning.structure.graph import Call, channels
 
 __all__ = ["Changed", "Kept", "Refused", "Rule", "Ties", "no_ties"]
 

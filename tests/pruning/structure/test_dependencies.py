@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from nnopt_course.pruning.channels import Rule
-from nnopt_course.pruning.dead_units import components
-from nnopt_course.pruning.dependencies import plan
-from nnopt_course.pruning.passing import Elementwise
-from nnopt_course.pruning.rules import RULES
+from nnopt_course.pruning.structure.channels import Rule
+from nnopt_course.pruning.structure.dead_units import components
+from nnopt_course.pruning.structure.dependencies import plan
+from nnopt_course.pruning.structure.passing import Elementwise
+from nnopt_course.pruning.structure.rules import RULES
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import get_weights, set_weights
 

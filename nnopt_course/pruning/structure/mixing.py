@@ -1,6 +1,6 @@
 """Rules for layers that sum over channels, places or both: dense, convolution, depthwise.
 
-See :mod:`~nnopt_course.pruning.channels` for what a rule is.
+See :mod:`~nnopt_course.pruning.structure.channels` for what a rule is.
 
 Taught in: part 3, neurons against connections.
 """
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnopt_course.pruning.channels import Changed, Kept, Rule, Ties, no_ties
-from nnopt_course.pruning.graph import Call, channels
-from nnopt_course.pruning.passing import mixing_activation
+from nnopt_course.pruning.structure.channels import Changed, Kept, Rule, Ties, no_ties
+from nnopt_course.pruning.structure.graph import Call, channels
+from nnopt_course.pruning.structure.passing import mixing_activation
 
 __all__ = ["Convolves", "Depthwise", "Mixes"]
 

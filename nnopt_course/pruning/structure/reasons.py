@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnopt_course.pruning.channels import Refused
-from nnopt_course.pruning.dead_units import DeadUnits
+from nnopt_course.pruning.structure.channels import Refused
+from nnopt_course.pruning.structure.dead_units import DeadUnits
 
 __all__ = ["Reasons", "reasons_of"]
 

@@ -9,10 +9,17 @@ Taught in: part 3, neurons against connections.
 
 from __future__ import annotations
 
-from nnopt_course.pruning.channels import Refused, Rule
-from nnopt_course.pruning.graph import Call, has_graph
-from nnopt_course.pruning.mixing import Convolves, Depthwise, Mixes
-from nnopt_course.pruning.passing import Concatenates, Copies, Elementwise, Joins, Pads, Regroups
+from nnopt_course.pruning.structure.channels import Refused, Rule
+from nnopt_course.pruning.structure.graph import Call, has_graph
+from nnopt_course.pruning.structure.mixing import Convolves, Depthwise, Mixes
+from nnopt_course.pruning.structure.passing import (
+    Concatenates,
+    Copies,
+    Elementwise,
+    Joins,
+    Pads,
+    Regroups,
+)
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")
@@ -65,12 +72,12 @@ def rule_of(call: Call) -> Rule:
         call: a call of the model's graph.
 
     Returns:
-        The rule; :class:`~nnopt_course.pruning.channels.Refused`, with the reason, if there is none
-        or the layer is in a state that it does not know.
+        The rule; :class:`~nnopt_course.pruning.structure.channels.Refused`, with the reason, if
+        there is none or the layer is in a state that it does not know.
 
     Example:
         >>> from nnopt_course import models
-        >>> from nnopt_course.pruning.graph import read
+        >>> from nnopt_course.pruning.structure.graph import read
         >>> for call in read(models.lenet_5()).calls[1:7]:
         ...     print(call.layer.name, type(rule_of(call)).__name__)
         conv_1 Convolves

@@ -3,7 +3,8 @@ r"""Groups of layers whose channels can only be removed together: the plan of a 
 A channel that a convolution makes is also one of the batch normalization behind it, of the sum with
 a shortcut, of the layers that read the sum. Such layers form a *group*, as in DepGraph.
 :func:`plan` lists the groups of a model, the dead units in each
-(:mod:`~nnopt_course.pruning.dead_units` finds them), and why others stay. It changes nothing.
+(:mod:`~nnopt_course.pruning.structure.dead_units` finds them), and why others stay. It changes
+nothing.
 :func:`nnopt_course.pruning.shrink.shrink` carries it out.
 
 Taught in: part 3, neurons against connections.
@@ -20,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.layer_report import LayerReport
-from nnopt_course.pruning.channels import Kept, Refused
-from nnopt_course.pruning.dead_units import DeadUnits, components, find
-from nnopt_course.pruning.graph import has_graph, read
-from nnopt_course.pruning.reasons import Reasons, reasons_of
+from nnopt_course.pruning.structure.channels import Kept, Refused
+from nnopt_course.pruning.structure.dead_units import DeadUnits, components, find
+from nnopt_course.pruning.structure.graph import has_graph, read
+from nnopt_course.pruning.structure.reasons import Reasons, reasons_of
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import get_weights
 

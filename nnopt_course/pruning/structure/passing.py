@@ -1,6 +1,6 @@
 """Rules for layers that pass channels on: activations, normalization, pooling, reshaping, sums.
 
-See :mod:`~nnopt_course.pruning.channels` for what a rule is.
+See :mod:`~nnopt_course.pruning.structure.channels` for what a rule is.
 
 Taught in: part 3, neurons against connections.
 """
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnopt_course.pruning.channels import Changed, Kept, Rule, Ties
-from nnopt_course.pruning.graph import Call, channels
+from nnopt_course.pruning.structure.channels import Changed, Kept, Rule, Ties
+from nnopt_course.pruning.structure.graph import Call, channels
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")
