@@ -94,21 +94,21 @@ def prune(
         Path | None, typer.Option("--output", "-o", help="Default: MODEL-pruned.keras.")
     ] = None,
     score: Annotated[
-        names.Score,
+        names.ScoreName,
         typer.Option(
             help="What matters least goes. wanda: magnitude times input. mean-abs, apoz (how often "
             "it is not zero), variance: what a neuron answers; with --granularity neurons."
         ),
-    ] = names.Score.magnitude,
+    ] = names.ScoreName.magnitude,
     granularity: Annotated[
-        names.Granularity,
+        names.GranularityName,
         typer.Option(
             help="What goes together. neurons: whole neurons and filters, but those of the "
             "output. 2:4: two of every four weights along the inputs."
         ),
-    ] = names.Granularity.connections,
+    ] = names.GranularityName.connections,
     allocation: Annotated[
-        names.Allocation | None,
+        names.AllocationName | None,
         typer.Option(
             help="uniform (default): every layer alike. global: the lowest of all layers together. "
             "erdos-renyi: large layers lose more; -kernel counts the size of filters, too."
@@ -151,7 +151,7 @@ def prune(
             raise ValueError(
                 f"--layer says what each layer loses; received --allocation {allocation}"
             )
-        if sparsity is None and not wishes and granularity is not names.Granularity.two_of_four:
+        if sparsity is None and not wishes and granularity is not names.GranularityName.two_of_four:
             raise ValueError("expected --sparsity, or --layer NAME=SPARSITY; received neither")
         names.require_evidence(score, granularity, given=calibration is not None)
         loaded, what = _load(model), names.granularity_of(granularity)
@@ -165,7 +165,7 @@ def prune(
             allocation=(
                 per_layer(wishes)
                 if wishes
-                else names.allocation_of(allocation or names.Allocation.uniform)
+                else names.allocation_of(allocation or names.AllocationName.uniform)
             ),
             granularity=what,
             exclude=exclude or [],

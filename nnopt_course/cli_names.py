@@ -11,9 +11,9 @@ from nnopt_course.pruning import erdos_renyi, scores
 from nnopt_course.pruning import granularity as granularities
 
 __all__ = [
-    "Allocation",
-    "Granularity",
-    "Score",
+    "AllocationName",
+    "GranularityName",
+    "ScoreName",
     "allocation_of",
     "granularity_of",
     "require_evidence",
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-class Score(enum.StrEnum):
+class ScoreName(enum.StrEnum):
     """How much a weight matters. All but the first two ask for inputs of the model."""
 
     magnitude = "magnitude"
@@ -33,7 +33,7 @@ class Score(enum.StrEnum):
     variance = "variance"
 
 
-class Granularity(enum.StrEnum):
+class GranularityName(enum.StrEnum):
     """What is removed together."""
 
     connections = "connections"
@@ -41,7 +41,7 @@ class Granularity(enum.StrEnum):
     two_of_four = "2:4"
 
 
-class Allocation(enum.StrEnum):
+class AllocationName(enum.StrEnum):
     """How a sparsity is shared out between layers."""
 
     uniform = "uniform"
@@ -50,7 +50,7 @@ class Allocation(enum.StrEnum):
     erdos_renyi_kernel = "erdos-renyi-kernel"
 
 
-def require_evidence(score: Score, granularity: Granularity, *, given: bool) -> None:
+def require_evidence(score: ScoreName, granularity: GranularityName, *, given: bool) -> None:
     """Refuse a score without the inputs that it needs, or of neurons where none are removed.
 
     Args:
@@ -61,15 +61,15 @@ def require_evidence(score: Score, granularity: Granularity, *, given: bool) -> 
     Raises:
         ValueError: the three do not go together.
     """
-    if (score in (Score.magnitude, Score.random)) == given:
+    if (score in (ScoreName.magnitude, ScoreName.random)) == given:
         verb = "takes no" if given else "needs"
         raise ValueError(f"--score {score} {verb} --calibration FILE.npy")
-    neurons = (Score.mean_abs, Score.apoz, Score.variance)
-    if score in neurons and granularity is not Granularity.neurons:
+    neurons = (ScoreName.mean_abs, ScoreName.apoz, ScoreName.variance)
+    if score in neurons and granularity is not GranularityName.neurons:
         raise ValueError(f"--score {score} is one of neurons; add --granularity neurons")
 
 
-def score_of(score: Score, activations: Mapping[str, Any]) -> scores.Score:
+def score_of(score: ScoreName, activations: Mapping[str, Any]) -> scores.Score:
     """The score of a name.
 
     Args:
@@ -78,48 +78,48 @@ def score_of(score: Score, activations: Mapping[str, Any]) -> scores.Score:
             (:func:`nnopt_course.pruning.statistics.activations`), if the score needs it.
 
     Example:
-        >>> score_of(Score.magnitude, {}) is scores.magnitude
+        >>> score_of(ScoreName.magnitude, {}) is scores.magnitude
         True
     """
-    if score is Score.magnitude:
+    if score is ScoreName.magnitude:
         return scores.magnitude
-    if score is Score.random:
+    if score is ScoreName.random:
         return scores.random(0)
     make, field = {
-        Score.wanda: (scores.wanda, "input_rms"),
-        Score.mean_abs: (scores.mean_abs, "mean_abs"),
-        Score.apoz: (scores.apoz, "zero_fraction"),
-        Score.variance: (scores.variance, "variance"),
+        ScoreName.wanda: (scores.wanda, "input_rms"),
+        ScoreName.mean_abs: (scores.mean_abs, "mean_abs"),
+        ScoreName.apoz: (scores.apoz, "zero_fraction"),
+        ScoreName.variance: (scores.variance, "variance"),
     }[score]
     return make({path: getattr(each, field) for path, each in activations.items()})
 
 
-def granularity_of(granularity: Granularity) -> granularities.Granularity:
+def granularity_of(granularity: GranularityName) -> granularities.Granularity:
     """The granularity of a name. Neurons are compared by their mean score, across layers too.
 
     Example:
-        >>> granularity_of(Granularity.two_of_four).name
+        >>> granularity_of(GranularityName.two_of_four).name
         '2:4'
     """
     return {
-        Granularity.connections: granularities.connections,
-        Granularity.neurons: granularities.neurons("mean"),
-        Granularity.two_of_four: granularities.n_of_m(2, 4),
+        GranularityName.connections: granularities.connections,
+        GranularityName.neurons: granularities.neurons("mean"),
+        GranularityName.two_of_four: granularities.n_of_m(2, 4),
     }[granularity]
 
 
-def allocation_of(allocation: Allocation) -> allocations.Allocation:
+def allocation_of(allocation: AllocationName) -> allocations.Allocation:
     """The allocation of a name.
 
     Example:
-        >>> allocation_of(Allocation.global_) is allocations.global_
+        >>> allocation_of(AllocationName.global_) is allocations.global_
         True
     """
     return {
-        Allocation.uniform: allocations.uniform,
-        Allocation.global_: allocations.global_,
-        Allocation.erdos_renyi: erdos_renyi.erdos_renyi,
-        Allocation.erdos_renyi_kernel: erdos_renyi.erdos_renyi_kernel,
+        AllocationName.uniform: allocations.uniform,
+        AllocationName.global_: allocations.global_,
+        AllocationName.erdos_renyi: erdos_renyi.erdos_renyi,
+        AllocationName.erdos_renyi_kernel: erdos_renyi.erdos_renyi_kernel,
     }[allocation]
 
 
