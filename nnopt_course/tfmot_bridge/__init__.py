@@ -16,8 +16,9 @@ from nnopt_course.tfmot_bridge.toolkit import (
     prune_low_magnitude,
     quantize_aware,
     strip_pruning,
+    tfmot,
 )
-from nnopt_course.tfmot_bridge.translate import to_keras, to_tf_keras
+from nnopt_course.tfmot_bridge.translate import tf_keras, to_keras, to_tf_keras
 
 __all__ = [
     "Wrapped",
@@ -27,6 +28,8 @@ __all__ = [
     "prune_low_magnitude",
     "quantize_aware",
     "strip_pruning",
+    "tf_keras",
+    "tfmot",
     "to_keras",
     "to_tf_keras",
 ]

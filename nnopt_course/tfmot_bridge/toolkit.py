@@ -38,9 +38,8 @@ __all__ = [
 def _import_tfmot() -> ModuleType:
     legacy = os.environ.get("TF_USE_LEGACY_KERAS")
     try:
-        _ = import_quietly(
-            "tensorflow"
-        ).keras.__version__  # From here on, tf.keras stays what it is.
+        tf = import_quietly("tensorflow")
+        _ = tf.keras.layers  # From here on, tf.keras stays what it is.
         return import_quietly("tensorflow_model_optimization")
     finally:
         os.environ.pop("TF_USE_LEGACY_KERAS", None)
