@@ -121,7 +121,9 @@ def test_what_does_not_reach_the_output_has_no_gradient():
 
 
 @pytest.mark.parametrize(
-    "loss", ["mse", keras.losses.MeanSquaredError(), lambda y, p: (y - p) ** 2, None], ids=str
+    "loss",
+    ["mse", keras.losses.MeanSquaredError(), lambda y, p: (y - p) ** 2, None],
+    ids=["name", "object", "function", "compiled"],
 )
 def test_losses_by_name_object_function_and_compiled(loss):
     model = dense()
