@@ -131,6 +131,13 @@ def test_cells_are_short(path):
 
 
 @every_notebook
+def test_checked_cells_train_no_baseline(path):
+    """They would show a progress bar, but only where the baseline is not cached yet."""
+    checked = [cell for cell in code_cells(path) if "nbval-check-output" in tags(cell)]
+    assert [cell.id for cell in checked if "models.trained(" in cell.source] == []
+
+
+@every_notebook
 def test_objectives_come_first(path):
     opening = "\n".join(cell.source for cell in read(path).cells[:3])
     assert ":class: objectives" in opening
