@@ -30,6 +30,7 @@ from nnopt_course import models, training
 from nnopt_course.data import Mnist, Split, load_mnist
 from nnopt_course.evaluation import latency
 from nnopt_course.evaluation.accuracy import error_percent, logits
+from nnopt_course.evaluation.sparsity import overall as zeros
 from nnopt_course.pruning import iterative, one_shot, rewinding, schedules
 from nnopt_course.pruning.allocation import Allocation, global_, per_layer, uniform
 from nnopt_course.pruning.granularity import Granularity, connections, neurons
@@ -125,7 +126,7 @@ def measure(net: str, seed: int, *, recipe: Recipe, mnist: Mnist) -> Iterator[di
         row = {
             "net": net,
             "method": name,
-            "sparsity": round(_zeros(pruned), 4),
+            "sparsity": round(zeros(kernels(pruned)), 4),
             "seed": seed,
             "cpu_s": round(cpu_s, 1),
         }
@@ -236,11 +237,6 @@ def _structured(baseline: Any, shrunk: Any, mnist: Mnist) -> dict[str, float]:
             times = latency.measure({name: each.prepared(x) for name, each in runners.items()})
             row[f"speedup_b{batch}"] = round(1.0 / times["shrunk"].ratio, 2)
     return row
-
-
-def _zeros(model: Any) -> float:
-    """The fraction of all kernel entries that are zero."""
-    return float(np.mean(np.concatenate([k.ravel() for k in kernels(model).values()]) == 0))
 
 
 def _error(model: Any, split: Split) -> float:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ import numpy as np
 import typer
 
 from nnopt_course import cli_names as names
+from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["app"]
 
@@ -170,7 +170,8 @@ def prune(
             granularity=what,
             exclude=exclude or [],
         )
-        _save(pruned.model, output)
+        with whole_file(output) as beside:
+            pruned.model.save(beside)
     typer.echo(pruned.report)
     typer.echo(f"written: {output}")
 
@@ -194,7 +195,8 @@ def shrink(
     with _refusals():
         _require_other_file(model, output, suffix=".keras")
         shrunk = shrinking.shrink(_load(model))
-        _save(shrunk.model, output)
+        with whole_file(output) as beside:
+            shrunk.model.save(beside)
     typer.echo(f"{shrunk.plan}\n\n{shrunk.report}\n")
     typer.echo(f"{model.name}: {model.stat().st_size:,} bytes")
     typer.echo(f"written: {output}, {output.stat().st_size:,} bytes")
@@ -273,14 +275,6 @@ def _load(file: Path) -> Any:
         return keras.models.load_model(file, compile=False)
 
 
-def _save(model: Any, output: Path) -> None:
-    """Write beside the target, then rename: nobody ever sees half a file."""
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        temporary = Path(folder) / output.name
-        model.save(temporary)
-        temporary.replace(output)
-
-
 def _inputs(file: Path) -> np.ndarray:
     x = np.load(file, allow_pickle=False)
     if x.ndim < 2 or not np.issubdtype(x.dtype, np.number):
@@ -311,5 +305,4 @@ def _require_other_file(model: Path, output: Path, *, suffix: str) -> None:
         raise ValueError(f"expected an output file that ends in {suffix}; received {output}")
     if output.resolve() == model.resolve():
         raise ValueError(f"the output would replace the model {model}; name another file")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {output.parent} to write {output.name} into")
+    require_writable(output)

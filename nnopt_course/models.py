@@ -36,6 +36,7 @@ from filelock import FileLock
 
 from nnopt_course import data, training, weights
 from nnopt_course.quiet import import_quietly
+from nnopt_course.whole_file import whole_file
 
 keras = import_quietly("keras")
 
@@ -184,13 +185,9 @@ def _train(model: Any, recipe: Recipe, seed: int) -> Any:
 
 
 def _save_weights(model: Any, file: Path) -> None:
-    """Write beside the target, then rename: whoever reads sees the whole file or none."""
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        temporary = Path(folder) / file.name
-        weights.clone(model).save_weights(
-            temporary
-        )  # The copy has no optimizer, so neither has the file.
-        temporary.replace(file)
+    with whole_file(file) as beside:
+        # The copy has no optimizer, so neither has the file.
+        weights.clone(model).save_weights(beside)
 
 
 def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:

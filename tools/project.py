@@ -30,6 +30,7 @@ KERAS_MODULES = frozenset(
         "pruning.rigl",
         "pruning.shrink",
         "pruning.statistics",
+        "pruning.step_callback",
         "pruning.structure.channels",
         "pruning.structure.dead_units",
         "pruning.structure.dependencies",

@@ -25,7 +25,6 @@ import numpy as np
 
 from nnopt_course.pruning.apportionment import apportion
 from nnopt_course.pruning.patterns import matches, require_matches
-from nnopt_course.pruning.patterns import select as select
 from nnopt_course.pruning.selection import nth_lowest
 
 __all__ = [

@@ -26,7 +26,7 @@ Taught in: part 3, remove what matters least.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,16 @@ from nnopt_course.pruning import masks as masks_of
 from nnopt_course.pruning.allocation import Allocation, uniform
 from nnopt_course.pruning.exempt import exempt
 from nnopt_course.pruning.granularity import Granularity
-from nnopt_course.pruning.masked_optimizer import MaskedOptimizer, masked_optimizer
+from nnopt_course.pruning.masked_optimizer import (
+    MaskedOptimizer,
+    current_masks,
+    masked_optimizer,
+)
 from nnopt_course.pruning.one_shot import report
 from nnopt_course.pruning.patterns import select
 from nnopt_course.pruning.schedules import Schedule
 from nnopt_course.pruning.scores import Score, magnitude
+from nnopt_course.pruning.step_callback import StepCallback
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import clone, kernels, set_weights, variables
 
@@ -50,7 +55,7 @@ keras = import_quietly("keras")
 __all__ = ["IterativePruning", "MaskedOptimizer", "strip"]
 
 
-class IterativePruning(keras.callbacks.Callback):
+class IterativePruning(StepCallback):
     r"""Prune while the model trains: a callback that sets the masks by a schedule.
 
     The step t is the optimizer's ``iterations``: train steps made so far, counted on when a saved
@@ -125,7 +130,7 @@ class IterativePruning(keras.callbacks.Callback):
     @property
     def masks(self) -> dict[str, np.ndarray]:
         """path → boolean array, True where a weight stays, of the model that was trained last."""
-        return _masks(self.model, self._picked(self.model))
+        return self._masks(self.model)
 
     def report(self, model: Any) -> LayerReport:
         """What the masks of a model remove, weight by weight.
@@ -139,7 +144,11 @@ class IterativePruning(keras.callbacks.Callback):
         trained = masked_optimizer(model).masks_of(variables(model))
         notes = {path: "not trained" for path in kernels(model) if path not in trained}
         notes |= exempt(model, self.granularity)
-        return report(model, _masks(model, self._picked(model)), notes=notes)
+        return report(model, self._masks(model), notes=notes)
+
+    def _masks(self, model: Any) -> dict[str, np.ndarray]:
+        picked, masks = self._picked(model), current_masks(model)
+        return {path: masks[path] for path in picked}
 
     def on_train_begin(self, logs: Any = None) -> None:
         optimizer = masked_optimizer(self.model)
@@ -155,24 +164,14 @@ class IterativePruning(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         self._training = False
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch_start = int(masked_optimizer(self.model).iterations)
-
-    # Keras hands on_train_batch_end to another thread where it can, and waits for every step where
-    # a callback needs it; so the masks are set before a step, and before whoever looks at the model
-    # at the end of an epoch. Steps are counted here: asking the optimizer would cost JAX a copy of
-    # its state in every step.
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._update(self._epoch_start + batch)
-
     def on_test_begin(self, logs: Any = None) -> None:
         if self._training:  # The validation at the end of an epoch.
-            self._update(int(masked_optimizer(self.model).iterations))
+            self.at_step(self.steps_made())
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._update(int(masked_optimizer(self.model).iterations))
+    def steps_made(self) -> int:
+        return int(masked_optimizer(self.model).iterations)
 
-    def _update(self, step: int) -> None:
+    def at_step(self, step: int) -> None:
         """Set the masks, if the schedule says so at a step or has said so since the last call."""
         before, self._step = self._step, step
         target = self.schedule(step)
@@ -183,8 +182,7 @@ class IterativePruning(keras.callbacks.Callback):
             self._set_masks(target)
 
     def _set_masks(self, sparsity: float) -> None:
-        if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()  # While fit runs, the variables are elsewhere.
+        self.sync()
         weights = {path: keras.ops.convert_to_numpy(v) for path, v in self._variables.items()}
         masks = masks_of.find(
             weights,
@@ -227,13 +225,7 @@ def strip(model: Any) -> Any:
     Raises:
         ValueError: the model's optimizer owns no masks.
     """
-    masks = _masks(model, kernels(model))
+    masks = current_masks(model)
     stripped = clone(model)
-    weights = kernels(model)
-    set_weights(stripped, {path: np.where(masks[path], weights[path], 0) for path in masks})
+    set_weights(stripped, masks_of.masked(kernels(model), masks))
     return stripped
-
-
-def _masks(model: Any, paths: Iterable[str]) -> dict[str, np.ndarray]:
-    owned = masked_optimizer(model).masks_of(variables(model))
-    return {path: keras.ops.convert_to_numpy(owned[path]) for path in paths if path in owned}

@@ -23,7 +23,7 @@ from nnopt_course.weights import variables
 
 keras = import_quietly("keras")
 
-__all__ = ["MaskedOptimizer", "masked_optimizer", "with_masks"]
+__all__ = ["MaskedOptimizer", "current_masks", "masked_optimizer", "with_masks"]
 
 
 @keras.saving.register_keras_serializable(package="nnopt_course")
@@ -78,12 +78,8 @@ class MaskedOptimizer(WrappedOptimizer):
         by_id = {id(variable): mask for variable, mask in self._pairs()}
         return {path: by_id[id(v)] for path, v in variables.items() if id(v) in by_id}
 
-    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
-        if not self.built:
-            self.build(list(trainable_variables))
-        self.inner_optimizer.apply(grads, trainable_variables)
+    def after_update(self, known: Any, /) -> None:
         self.mask_weights()
-        self.iterations.assign_add(1)
 
     def mask_weights(self) -> None:
         """Set what is masked to zero, moving averages included."""
@@ -156,3 +152,19 @@ def masked_optimizer(model: Any) -> MaskedOptimizer:
     if not given.built:
         given.build(model.trainable_variables)
     return optimizer
+
+
+def current_masks(model: Any) -> dict[str, np.ndarray]:
+    """The masks that a model's optimizer holds now.
+
+    Args:
+        model: a model that is compiled with a :class:`MaskedOptimizer`.
+
+    Returns:
+        path of each kernel that is trained → boolean array, True where a weight stays.
+
+    Raises:
+        ValueError: the model's optimizer owns no masks.
+    """
+    owned = masked_optimizer(model).masks_of(variables(model))
+    return {path: keras.ops.convert_to_numpy(mask) for path, mask in owned.items()}

@@ -23,7 +23,7 @@ from nnopt_course.pruning.granularity import Granularity
 from nnopt_course.pruning.scores import Score, magnitude
 from nnopt_course.pruning.selection import nth_lowest
 
-__all__ = ["connections", "find", "lowest"]
+__all__ = ["connections", "find", "lowest", "masked"]
 
 
 def lowest(scores: np.ndarray, n: int) -> np.ndarray:
@@ -129,6 +129,31 @@ def find(
     groups = {path: granularity.pool(array) for path, array in scores.items()}
     masks = connections(groups, _at_most(granularity, groups, allocation(groups, sparsity)))
     return {path: granularity.expand(mask, weights[path].shape) for path, mask in masks.items()}
+
+
+def masked(
+    arrays: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Those arrays for which there is a mask, with zeros in place.
+
+    Args:
+        arrays: path → array.
+        masks: path → boolean array of the same shape, ``True`` where an entry stays.
+
+    Returns:
+        path → new array.
+
+    Raises:
+        ValueError: a mask for an array that there is not.
+
+    Example:
+        >>> masked({"a": np.ones(2), "b": np.ones(2)}, {"a": np.array([True, False])})
+        {'a': array([1., 0.])}
+    """
+    for path in masks:
+        if path not in arrays:
+            raise ValueError(f"no kernel is called {path!r}; the model has {', '.join(arrays)}")
+    return {path: np.where(mask, arrays[path], 0) for path, mask in masks.items()}
 
 
 def _checked(scores: np.ndarray, n: int) -> tuple[np.ndarray, int]:

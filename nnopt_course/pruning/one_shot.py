@@ -96,7 +96,7 @@ def prune(
         picked, sparsity, score=score, allocation=allocation, granularity=granularity
     )
     pruned = clone(model)
-    set_weights(pruned, {path: np.where(masks[path], picked[path], 0) for path in masks})
+    set_weights(pruned, masks_of.masked(picked, masks))
     return Pruned(pruned, masks, report(pruned, masks, notes=notes))
 
 

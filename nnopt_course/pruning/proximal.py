@@ -29,19 +29,18 @@ Taught in: part 3, learning to be sparse.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from typing import Any
 
 from nnopt_course.pruning.one_shot import Pruned, report
-from nnopt_course.pruning.patterns import select
+from nnopt_course.pruning.patterns import matches, select
 from nnopt_course.pruning.sparse_learning import (
     PROXIMAL,
     Proximal,
     check_strength,
     nonzero_masks,
 )
-from nnopt_course.pruning.wrapped_optimizer import WrappedOptimizer
+from nnopt_course.pruning.wrapped_optimizer import WrappedOptimizer, innermost
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import clone, kernels
 
@@ -121,7 +120,19 @@ class ProximalOptimizer(WrappedOptimizer):
         # In a closure: a model's variable in an attribute would count as the optimizer's own.
         self._penalized = lambda: penalized
 
-    def after_update(self, learning_rate: Any) -> None:
+    def before_update(self) -> Any:
+        """The learning rate of this update, zero where gradients are accumulated and none is made.
+
+        Afterwards, a schedule would give that of the next one.
+        """
+        learning_rate = keras.ops.convert_to_tensor(self.learning_rate)
+        steps = innermost(self).gradient_accumulation_steps
+        if steps:
+            updates = (self.iterations + 1) % steps == 0
+            learning_rate = learning_rate * keras.ops.cast(updates, learning_rate.dtype)
+        return learning_rate
+
+    def after_update(self, learning_rate: Any, /) -> None:
         proximal = self.penalty if callable(self.penalty) else PROXIMAL[self.penalty]
         for variable in self._penalized():
             threshold = keras.ops.cast(learning_rate * self.strength, variable.dtype)
@@ -204,12 +215,7 @@ def _matching(variables: Sequence[Any], include: list[str], exclude: list[str]) 
 
 
 def _matches(variable: Any, patterns: list[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in _names(variable) for pattern in patterns)
-
-
-def _names(variable: Any) -> Iterator[str]:
-    """What a kernel may be called: its path and its layer, with and without the models around."""
+    """Whether a glob matches a kernel's path or its layer, with or without the models around."""
     parts = variable.path.split("/")
-    for start in range(len(parts) - 1):
-        yield "/".join(parts[start:])
-        yield "/".join(parts[start:-1])
+    paths = ["/".join(parts[start:]) for start in range(len(parts) - 1)]
+    return any(matches(path, pattern) for path in paths for pattern in patterns)

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.pruning.masks import masked
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import Weight, clone, get_weights, kernels, set_weights
 
 keras = import_quietly("keras")
 
-__all__ = ["masked", "reinitialize"]
+__all__ = ["reinitialize"]
 
 
 def reinitialize(model: Any, masks: Mapping[str, np.ndarray], *, seed: int) -> Any:
@@ -57,24 +58,6 @@ def reinitialize(model: Any, masks: Mapping[str, np.ndarray], *, seed: int) -> A
     set_weights(new, drawn)
     set_weights(new, masked(kernels(new), masks))
     return new
-
-
-def masked(
-    arrays: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Those arrays for which there is a mask, with zeros in place.
-
-    Raises:
-        ValueError: a mask for an array that there is not.
-
-    Example:
-        >>> masked({"a": np.ones(2), "b": np.ones(2)}, {"a": np.array([True, False])})
-        {'a': array([1., 0.])}
-    """
-    for path in masks:
-        if path not in arrays:
-            raise ValueError(f"no kernel is called {path!r}; the model has {', '.join(arrays)}")
-    return {path: np.where(mask, arrays[path], 0) for path, mask in masks.items()}
 
 
 def _initializer(model: Any, weight: Weight) -> Any:

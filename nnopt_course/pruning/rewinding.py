@@ -40,8 +40,9 @@ from nnopt_course.layer_report import LayerReport
 from nnopt_course.pruning import one_shot
 from nnopt_course.pruning.allocation import check_sparsity
 from nnopt_course.pruning.masked_optimizer import with_masks
-from nnopt_course.pruning.reinitialization import masked
+from nnopt_course.pruning.masks import masked
 from nnopt_course.pruning.schedules import exponential
+from nnopt_course.pruning.step_callback import StepCallback
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import clone, get_weights, kernels, set_weights
 
@@ -75,7 +76,7 @@ class Ticket:
     report: LayerReport
 
 
-class EarlyWeights(keras.callbacks.Callback):
+class EarlyWeights(StepCallback):
     """Keep the weights that a model has after its first few training steps.
 
     Give it to ``fit`` inside of ``train``, and to :func:`find_ticket` as ``rewind``. What it has
@@ -96,20 +97,9 @@ class EarlyWeights(keras.callbacks.Callback):
         #: path → array, or ``None`` until they are caught.
         self.weights: dict[str, np.ndarray] | None = None
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch_start = int(self.model.optimizer.iterations)
-
-    # Before a step, as in iterative.py: Keras may call what follows a step from another thread.
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._look(self._epoch_start + batch)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._look(int(self.model.optimizer.iterations))
-
-    def _look(self, step: int) -> None:
+    def at_step(self, step: int) -> None:
         if self.weights is None and step >= self.step:
-            if keras.backend.backend() == "jax":
-                self.model.jax_state_sync()  # While fit runs, the variables are elsewhere.
+            self.sync()
             self.weights = _values(self.model)
 
 

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.pruning.gradients import batch_gradients
-from nnopt_course.pruning.masked_optimizer import masked_optimizer
+from nnopt_course.pruning.masked_optimizer import current_masks, masked_optimizer
 from nnopt_course.pruning.regrowth import cosine_fraction, exchange
 from nnopt_course.pruning.statistics import inputs_of
+from nnopt_course.pruning.step_callback import StepCallback
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import kernels, variables
 
@@ -30,7 +31,7 @@ keras = import_quietly("keras")
 __all__ = ["RigL"]
 
 
-class RigL(keras.callbacks.Callback):
+class RigL(StepCallback):
     """Exchange connections while a sparse model trains: a callback.
 
     After steps ``every``, 2 · ``every``, … below ``end``, the connections of least magnitude are
@@ -92,8 +93,7 @@ class RigL(keras.callbacks.Callback):
     @property
     def masks(self) -> dict[str, np.ndarray]:
         """path → boolean array, True where a connection is, of the model that was trained last."""
-        owned = masked_optimizer(self.model).masks_of(variables(self.model))
-        return {path: keras.ops.convert_to_numpy(mask) for path, mask in owned.items()}
+        return current_masks(self.model)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._inputs = inputs_of(self.model, self.x)
@@ -102,22 +102,15 @@ class RigL(keras.callbacks.Callback):
                 f"expected as many targets as examples, {len(self._inputs[0])}; "
                 f"received {len(self.y)}"
             )
-        self._step = int(masked_optimizer(self.model).iterations)
+        self._step = self.steps_made()
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch_start = int(masked_optimizer(self.model).iterations)
+    def steps_made(self) -> int:
+        return int(masked_optimizer(self.model).iterations)
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._update(self._epoch_start + batch)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._update(int(masked_optimizer(self.model).iterations))
-
-    def _update(self, step: int) -> None:
+    def at_step(self, step: int) -> None:
         before, self._step = self._step, step
         if step // self.every > before // self.every and step < self.end:
-            if keras.backend.backend() == "jax":
-                self.model.jax_state_sync()  # While fit runs, the variables are elsewhere.
+            self.sync()
             self._exchange(step)
 
     def _exchange(self, step: int) -> None:

@@ -23,7 +23,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from tqdm.std import tqdm
 
@@ -126,6 +125,7 @@ def sensitivity(
             layer, or a metric that is not a finite number.
 
     Example:
+        >>> import numpy as np
         >>> from nnopt_course import models
         >>> model = models.mlp()
         >>> def evaluate(model):  # Not an accuracy: the share of weights that are there.
@@ -158,7 +158,7 @@ def sensitivity(
                 masks = masks_of.find(
                     one, level, score=lambda _, known=known: known, granularity=granularity
                 )
-                set_weights(copy, {path: np.where(masks[path], arrays[path], 0)})
+                set_weights(copy, masks_of.masked(one, masks))
                 measured.append(_measured(evaluate(copy), bar))
             set_weights(copy, one)
             values[path] = tuple(measured)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.layer_report import LayerReport
+from nnopt_course.pruning.masks import masked
 from nnopt_course.pruning.structure.channels import Kept
 from nnopt_course.pruning.structure.dependencies import Plan, plan
 from nnopt_course.pruning.structure.graph import require_graph
@@ -107,7 +108,7 @@ def _masked(model: Any, masks: Mapping[str, np.ndarray]) -> Any:
                 f"received {mask.dtype} {mask.shape}"
             )
     copy = clone(model)
-    set_weights(copy, {path: np.where(mask, arrays[path], 0) for path, mask in masks.items()})
+    set_weights(copy, masked(arrays, masks))
     return copy
 
 

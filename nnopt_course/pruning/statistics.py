@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.pruning.structure.graph import Call, Graph, read
+from nnopt_course.pruning.wrapped_optimizer import innermost
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import KERNEL_AXES, kernels, require_built, variables
 
@@ -129,9 +130,7 @@ def second_moments(model: Any) -> dict[str, np.ndarray]:
         D. P. Kingma, J. Ba. Adam: a method for stochastic optimization. ICLR 2015, algorithm 1.
     """
     require_built(model)
-    optimizer = getattr(model, "optimizer", None)
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
+    optimizer = innermost(getattr(model, "optimizer", None))
     kind = next((kind for kind in SECOND_MOMENTS if isinstance(optimizer, kind)), None)
     if kind is None:
         known = ", ".join(kind.__name__ for kind in SECOND_MOMENTS)

@@ -3,7 +3,7 @@
 A subclass says what happens after each update (:meth:`WrappedOptimizer.after_update`). The state of
 both is part of the compiled train step on every backend, of checkpoints, and of ``.keras`` files.
 
-Used by :mod:`~nnopt_course.pruning.proximal`.
+Used by :mod:`~nnopt_course.pruning.masked_optimizer` and :mod:`~nnopt_course.pruning.proximal`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")
 
-__all__ = ["WrappedOptimizer"]
+__all__ = ["WrappedOptimizer", "innermost"]
 
 
 class WrappedOptimizer(keras.optimizers.Optimizer):
@@ -42,12 +42,14 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
 
-    def after_update(self, learning_rate: Any) -> None:
+    def before_update(self) -> Any:
+        """What :meth:`after_update` has to know and only holds before the update."""
+
+    def after_update(self, known: Any, /) -> None:
         """Change the model's variables, after the wrapped optimizer has done so.
 
         Args:
-            learning_rate: that of the update just made; zero where gradients are accumulated and
-                no update was made.
+            known: what :meth:`before_update` returned.
         """
         raise NotImplementedError
 
@@ -62,14 +64,9 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         if not self.built:
             self.build(list(trainable_variables))
-        # Asked for before the update: a schedule then gives the rate of this step, not of the next.
-        learning_rate = keras.ops.convert_to_tensor(self.learning_rate)
-        steps = _innermost(self).gradient_accumulation_steps
-        if steps:
-            updates = (self.iterations + 1) % steps == 0
-            learning_rate = learning_rate * keras.ops.cast(updates, learning_rate.dtype)
+        known = self.before_update()
         self.inner_optimizer.apply(grads, trainable_variables)
-        self.after_update(learning_rate)
+        self.after_update(known)
         self.iterations.assign_add(1)
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
@@ -97,7 +94,12 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         return cls(inner, **config)
 
 
-def _innermost(optimizer: Any) -> Any:
+def innermost(optimizer: Any) -> Any:
+    """The optimizer within all that is wrapped around it: masks, penalties, loss scaling.
+
+    Args:
+        optimizer: any Keras optimizer, or ``None``, which is returned as it is.
+    """
     while hasattr(optimizer, "inner_optimizer"):
         optimizer = optimizer.inner_optimizer
     return optimizer

@@ -1,4 +1,3 @@
-import json
 import sys
 from pathlib import Path
 
@@ -9,40 +8,30 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-@pytest.fixture
-def mask_speed(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import mask_speed
-
-    return mask_speed
-
-
-def test_ten_million_weights_are_masked_within_the_bounds():
-    record = json.loads((RESULTS / "mask_speed.json").read_text(encoding="utf-8"))
-    assert {"machine", "versions", "date", "command"} < set(record)
-    assert [row["state"] for row in record["rows"]] == ["dense", "pruned"]
-    for row in record["rows"]:
+def test_ten_million_weights_are_masked_within_the_bounds(measured):
+    assert [row["state"] for row in measured] == ["dense", "pruned"]
+    for row in measured:
         assert row["weights"] == 10_000_000
         assert row["ratio"] <= 3, row
         assert row["peak_memory_ratio"] <= 3, row
 
 
-def test_the_network_is_as_sparse_as_its_state_says(mask_speed):
-    for state, sparsity in mask_speed.PRUNED_ALREADY.items():
-        weights = mask_speed.network(state, shrink=0.01)
+def test_the_network_is_as_sparse_as_its_state_says(benchmark):
+    for state, sparsity in benchmark.PRUNED_ALREADY.items():
+        weights = benchmark.network(state, shrink=0.01)
         zeros = np.concatenate([w.ravel() == 0 for w in weights.values()])
         assert zeros.mean() == pytest.approx(sparsity)
         assert {w.dtype for w in weights.values()} == {np.dtype(np.float32)}
 
 
-def test_memory_is_counted_in_bytes_of_the_call_alone(mask_speed):
-    assert mask_speed._peak_bytes(lambda: np.ones(1_000_000)) == pytest.approx(8e6, rel=0.01)
+def test_memory_is_counted_in_bytes_of_the_call_alone(benchmark):
+    assert benchmark._peak_bytes(lambda: np.ones(1_000_000)) == pytest.approx(8e6, rel=0.01)
 
 
-def test_a_quick_run_measures_and_writes_nothing(mask_speed, monkeypatch, capsys):
+def test_a_quick_run_measures_and_writes_nothing(benchmark, monkeypatch, capsys):
     before = {file: file.read_bytes() for file in RESULTS.iterdir()}
     monkeypatch.setattr(sys, "argv", ["mask_speed.py", "--quick"])
-    mask_speed.main()
+    benchmark.main()
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
         "state", "dense", "pruned",
     ]  # fmt: skip

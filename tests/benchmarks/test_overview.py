@@ -1,4 +1,3 @@
-import json
 import sys
 from pathlib import Path
 
@@ -9,29 +8,18 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-@pytest.fixture
-def overview(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import overview
-
-    return overview
-
-
-def test_the_first_page_and_the_readme_show_what_was_measured(overview):
-    record = json.loads((RESULTS / "overview.json").read_text(encoding="utf-8"))
-    table = overview.table(record["rows"])
+def test_the_first_page_and_the_readme_show_what_was_measured(benchmark, measured):
+    table = benchmark.table(measured)
     assert (RESULTS / "overview.md").read_text(encoding="utf-8").strip() == table
-    readme = overview.README.read_text(encoding="utf-8")
-    assert readme.partition(overview.BEGIN)[2].partition(overview.END)[0].strip() == table
+    readme = benchmark.README.read_text(encoding="utf-8")
+    assert readme.partition(benchmark.BEGIN)[2].partition(benchmark.END)[0].strip() == table
     assert "benchmarks/results/overview.md" in (ROOT / "intro.md").read_text(encoding="utf-8")
 
 
-def test_every_network_variant_and_seed_was_measured_within_bounds(overview):
-    record = json.loads((RESULTS / "overview.json").read_text(encoding="utf-8"))
-    assert {"machine", "versions", "date", "command"} < set(record)
-    rows = record["rows"]
-    assert len({(r["net"], r["variant"], r["seed"]) for r in rows}) == len(rows) == 3 * 4 * 3
-    for row in rows:
+def test_every_network_variant_and_seed_was_measured_within_bounds(measured):
+    runs = {(row["net"], row["variant"], row["seed"]) for row in measured}
+    assert len(runs) == len(measured) == 3 * 4 * 3
+    for row in measured:
         assert row["test_error_percent"] - row["baseline_test_error_percent"] < 0.6, row
         if row["variant"] == "int8":
             assert row["flips"] < 40
@@ -40,11 +28,11 @@ def test_every_network_variant_and_seed_was_measured_within_bounds(overview):
 
 
 @pytest.mark.parametrize("net", ["mlp"])
-def test_a_quick_run_measures_and_writes_nothing(overview, net, monkeypatch, capsys):
-    before = {file: file.read_bytes() for file in [*RESULTS.iterdir(), overview.README]}
-    monkeypatch.setattr(overview, "NETS", {net: overview.NETS[net]})
+def test_a_quick_run_measures_and_writes_nothing(benchmark, net, monkeypatch, capsys):
+    before = {file: file.read_bytes() for file in [*RESULTS.iterdir(), benchmark.README]}
+    monkeypatch.setattr(benchmark, "NETS", {net: benchmark.NETS[net]})
     monkeypatch.setattr(sys, "argv", ["overview.py", "--quick"])
-    overview.main()
+    benchmark.main()
     lines = capsys.readouterr().out.splitlines()[-4:]
     assert [line.split("|")[2].strip() for line in lines] == [
         "float32", "pruned 50 %", "int8", "pruned 50 %, int8",

@@ -1,29 +1,12 @@
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.keras
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import pruning_mnist
-
-    return pruning_mnist
-
-
-@pytest.fixture(scope="module")
-def rows():
-    record = json.loads((RESULTS / "pruning_mnist.json").read_text(encoding="utf-8"))
-    assert {"machine", "versions", "date", "command"} < set(record)
-    return pd.DataFrame(record["rows"])
 
 
 def test_every_network_method_sparsity_and_seed_was_measured_once(benchmark, rows):

@@ -1,4 +1,3 @@
-import json
 import sys
 from pathlib import Path
 
@@ -10,19 +9,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 IMPLEMENTATIONS = ["keras", "nnopt", "tf_keras", "tfmot"]
 
 
-@pytest.fixture
-def overhead(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import pruning_overhead
-
-    return pruning_overhead
-
-
 @pytest.fixture(scope="module")
-def rows():
-    record = json.loads((RESULTS / "pruning_overhead.json").read_text(encoding="utf-8"))
-    assert {"machine", "versions", "date", "command"} < set(record)
-    return {(row["net"], row["implementation"]): row for row in record["rows"]}
+def rows(measured):
+    return {(row["net"], row["implementation"]): row for row in measured}
 
 
 def missed(net, reason):
@@ -55,16 +44,16 @@ def test_pruning_costs_no_more_than_in_tfmot(rows, net):
     assert ratios["nnopt"] <= ratios["tfmot"]
 
 
-def test_a_quick_run_prunes_in_both_and_writes_nothing(overhead, monkeypatch, capsys):
+def test_a_quick_run_prunes_in_both_and_writes_nothing(benchmark, monkeypatch, capsys):
     before = {file: file.read_bytes() for file in RESULTS.iterdir()}
-    monkeypatch.setattr(overhead, "ROUNDS", {"lenet_300_100": 60})
-    monkeypatch.setattr(overhead, "STEPS", 20)
-    monkeypatch.setattr(overhead, "EVERY", 10)
-    monkeypatch.setattr(overhead, "BATCH", 16)
+    monkeypatch.setattr(benchmark, "ROUNDS", {"lenet_300_100": 60})
+    monkeypatch.setattr(benchmark, "STEPS", 20)
+    monkeypatch.setattr(benchmark, "EVERY", 10)
+    monkeypatch.setattr(benchmark, "BATCH", 16)
     monkeypatch.setattr(sys, "argv", ["pruning_overhead.py", "--quick"])
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # Put back after the test.
     monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "1")
-    overhead.main()
+    benchmark.main()
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[1] for line in lines[1:]] == IMPLEMENTATIONS
     zeros = {line[1]: float(line[-1]) for line in lines[1:]}

@@ -1,4 +1,3 @@
-import json
 import re
 import sys
 from pathlib import Path
@@ -8,14 +7,6 @@ import pytest
 pytestmark = pytest.mark.keras
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-
-
-@pytest.fixture
-def pruning_speed(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import pruning_speed
-
-    return pruning_speed
 
 
 @pytest.mark.parametrize(
@@ -30,29 +21,26 @@ def pruning_speed(monkeypatch):
         pytest.param([0.99, 0.98, 0.3], 0.9, id="a cliff after noise"),
     ],
 )
-def test_break_even(pruning_speed, ratios, expected):
-    start = pruning_speed.break_even([0.6, 0.9, 0.975], ratios)
+def test_break_even(benchmark, ratios, expected):
+    start = benchmark.break_even([0.6, 0.9, 0.975], ratios)
     assert start == (expected if expected is None else pytest.approx(expected, abs=5e-4))
 
 
-def test_a_quick_run_measures_and_writes_nothing(pruning_speed, monkeypatch, capsys):
+def test_a_quick_run_measures_and_writes_nothing(benchmark, monkeypatch, capsys):
     before = {file: file.read_bytes() for file in RESULTS.iterdir()}
     monkeypatch.setattr(sys, "argv", ["pruning_speed.py", "--quick"])
-    pruning_speed.main()
+    benchmark.main()
     shown = capsys.readouterr().out.replace("\N{NO-BREAK SPACE}", " ")
     assert re.search(r"\| 300 × 100 \| +50 % \|", shown)
     assert re.search(r"\| 300 × 100 \| +256 \|", shown)
     assert before == {file: file.read_bytes() for file in RESULTS.iterdir()}
 
 
-def test_the_published_numbers_are_complete_and_within_bounds(pruning_speed):
-    record = json.loads((RESULTS / "pruning_speed.json").read_text(encoding="utf-8"))
-    assert {"machine", "versions", "date", "command"} < set(record)
-    rows = record["rows"]
+def test_the_published_numbers_are_complete_and_within_bounds(benchmark, measured):
     table = (RESULTS / "pruning_speed.md").read_text(encoding="utf-8")
-    assert table.strip() == pruning_speed.table(rows)
-    assert len(rows) == 2 * 10 * 2 * 6
-    at = {(r["kernel"], r["sparsity"], r["batch"], r["variant"]): r for r in rows}
+    assert table.strip() == benchmark.table(measured)
+    assert len(measured) == 2 * 10 * 2 * 6
+    at = {(r["kernel"], r["sparsity"], r["batch"], r["variant"]): r for r in measured}
     for (kernel, sparsity, batch, variant), row in at.items():
         if variant.endswith("dense"):
             assert row["ratio_to_dense"] == 1

@@ -1,29 +1,12 @@
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.keras
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import pruning_sweep
-
-    return pruning_sweep
-
-
-@pytest.fixture(scope="module")
-def rows():
-    record = json.loads((RESULTS / "pruning_sweep.json").read_text(encoding="utf-8"))
-    assert {"machine", "versions", "date", "command"} < set(record)
-    return pd.DataFrame(record["rows"])
 
 
 def test_every_method_was_measured_at_each_of_its_levels(benchmark, rows):

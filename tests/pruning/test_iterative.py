@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import small
 
 from nnopt_course.pruning.allocation import global_, kept
 from nnopt_course.pruning.granularity import n_of_m, neurons
@@ -16,19 +17,6 @@ pytestmark = pytest.mark.keras
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((96, 12)).astype("float32")
 Y = RNG.integers(0, 5, 96)
-
-
-def small(*, seed=0):
-    keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((12,)),
-            layers.Dense(20, activation="relu", name="hidden"),
-            layers.Dense(5, name="logits"),
-        ],
-        name="small",
-    )
 
 
 def compiled(model, pruner, optimizer=None, **options):

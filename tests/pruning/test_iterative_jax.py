@@ -1,12 +1,8 @@
 """The same code on the JAX backend. Keras takes one backend a process, so these run in others."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from helpers import on_jax
 
 from nnopt_course.pruning.iterative import IterativePruning, strip
 from nnopt_course.pruning.schedules import constant
@@ -17,7 +13,6 @@ keras = import_quietly("keras")
 pytestmark = pytest.mark.keras
 pytest.importorskip("jax")
 
-ROOT = Path(__file__).parents[2]
 # What differs between the backends: how state is held, compiled, saved, and how averages and
 # accumulated gradients are kept.
 TESTS = (
@@ -42,13 +37,6 @@ model.fit(np.ones((64, 30)), np.ones((64, 7)), epochs=2, verbose=0, callbacks=[p
 np.savez(sys.argv[2], **pruner.masks)
 model.save(sys.argv[3])
 """
-
-
-def on_jax(*arguments):
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
 
 
 def test_the_tests_of_the_tensorflow_backend_pass_on_jax():

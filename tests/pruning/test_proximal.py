@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import small
 
 from nnopt_course.pruning.masked_optimizer import MaskedOptimizer
 from nnopt_course.pruning.proximal import ProximalOptimizer, strip
@@ -20,19 +21,6 @@ pytestmark = pytest.mark.keras
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((96, 12)).astype("float32")
 Y = RNG.integers(0, 5, 96)
-
-
-def small(*, seed=0):
-    keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((12,)),
-            layers.Dense(20, activation="relu", name="hidden"),
-            layers.Dense(5, name="logits"),
-        ],
-        name="small",
-    )
 
 
 def compiled(model, optimizer, **options):

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from helpers import small
 
 from nnopt_course.pruning import one_shot
 from nnopt_course.pruning.allocation import global_, kept
@@ -18,19 +19,6 @@ pytestmark = pytest.mark.keras
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((64, 12)).astype("float32")
 Y = RNG.integers(0, 5, 64)
-
-
-def small(*, seed=0):
-    keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((12,)),
-            layers.Dense(20, activation="relu", name="hidden"),
-            layers.Dense(5, name="logits"),
-        ],
-        name="small",
-    )
 
 
 def values(model):

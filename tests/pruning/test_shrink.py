@@ -4,13 +4,11 @@ That it computes the same on random networks is in test_shrink_properties.py.
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import on_jax
 
 from nnopt_course import models
 from nnopt_course.pruning.shrink import shrink
@@ -363,14 +361,7 @@ def test_the_file_loads_without_this_package_on_another_backend(tmp_path):
         "y = keras.models.load_model('small.keras')(np.load('x.npy'));"
         "print(json.dumps(['nnopt_course' in sys.modules, np.asarray(y).tolist()]))"
     )
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = on_jax("-P", "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ours, y = json.loads(done.stdout.splitlines()[-1])
     assert not ours
@@ -381,13 +372,7 @@ def test_the_tests_pass_on_jax():
     """Two of them: JAX compiles every operation for every shape, which takes its time."""
     pytest.importorskip("jax")
     tests = ["-k", "residual_network or model_within", "tests/pruning/test_shrink.py"]
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *tests],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-    )
+    result = on_jax("-m", "pytest", "-q", *tests)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "2 passed" in result.stdout
 

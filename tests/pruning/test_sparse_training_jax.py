@@ -1,16 +1,11 @@
 """Sparse learning on the JAX backend. Keras takes one backend a process: another runs."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from helpers import on_jax
 
 pytestmark = pytest.mark.keras
 pytest.importorskip("jax")
 
-ROOT = Path(__file__).parents[2]
 # What differs between the backends: how state is held, compiled, saved, averaged, accumulated.
 TESTS = {
     "test_proximal.py": (
@@ -33,12 +28,6 @@ TESTS = {
 @pytest.mark.parametrize("file", TESTS)
 def test_the_tests_of_the_tensorflow_backend_pass_on_jax(file):
     count, expression = TESTS[file]
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", f"tests/pruning/{file}", "-k", expression],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-    )
+    result = on_jax("-m", "pytest", "-q", f"tests/pruning/{file}", "-k", expression)
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"{count} passed" in result.stdout, result.stdout

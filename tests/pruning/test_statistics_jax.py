@@ -1,11 +1,7 @@
 """Statistics, gradients and RigL on the JAX backend: the same tests, in another process."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from helpers import on_jax
 
 pytestmark = pytest.mark.keras
 pytest.importorskip("jax")
@@ -18,12 +14,6 @@ def test_the_tests_of_the_tensorflow_backend_pass_on_jax():
         "asked_for or (loop and 4) or nested or behind_the or anew or connections_move"
         " or steepest_grow or (learning_rate and scaled and masked)"
     )
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *files, "-k", chosen],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-    )
+    result = on_jax("-m", "pytest", "-q", *files, "-k", chosen)
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout

@@ -1,7 +1,8 @@
 """A Keras model as plain data: which layer is called on which tensors, in the order of computation.
 
-This is the only file that knows how Keras 3 keeps its graph: every symbolic tensor remembers the
-call that made it (its ``_keras_history``), and every call the tensors that it was given.
+This file knows how Keras 3 keeps its graph: every symbolic tensor remembers the call that made it
+(its ``_keras_history``), and every call the tensors that it was given. (Only
+:mod:`~nnopt_course.pruning.exempt`, which knows tf_keras too, looks back along the same links.)
 
 Taught in: part 3, neurons against connections.
 """

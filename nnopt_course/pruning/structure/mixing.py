@@ -36,7 +36,11 @@ class Mixes(Rule):
     def constants(self, call: Call, constants: Sequence[np.ndarray]) -> np.ndarray:
         [values] = constants
         settled = ~_reads(call)[np.isnan(values)].any(axis=0)
-        if self.fixed(call) or not settled.any():
+        return self._answers(call, values, settled & (not self.fixed(call)))
+
+    def _answers(self, call: Call, values: np.ndarray, settled: np.ndarray) -> np.ndarray:
+        """What the layer makes of constants, for the outputs that depend on nothing else."""
+        if not settled.any():
             return np.full(len(settled), np.nan)
         answer = call.ask([np.nan_to_num(values)], [self.extent(call)])
         return np.where(settled, answer, np.nan)
@@ -102,11 +106,7 @@ class Depthwise(Convolves):
 
     def constants(self, call: Call, constants: Sequence[np.ndarray]) -> np.ndarray:
         [values] = constants
-        settled = (~np.isnan(values)[:, None] | ~_reads(call)).ravel()
-        if not settled.any():
-            return np.full(len(settled), np.nan)
-        answer = call.ask([np.nan_to_num(values)], [self.extent(call)])
-        return np.where(settled, answer, np.nan)
+        return self._answers(call, values, (~np.isnan(values)[:, None] | ~_reads(call)).ravel())
 
     def needed(
         self, call: Call, needed: np.ndarray, constants: Sequence[np.ndarray]

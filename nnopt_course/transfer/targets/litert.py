@@ -8,7 +8,6 @@ See the chapters "Move a trained network" and "From floats to integers".
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from nnopt_course.quantization import affine
 from nnopt_course.quantization.post_training import Recipe, float32
 from nnopt_course.quiet import import_quietly, silence
 from nnopt_course.weights import require_built
+from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["Artifact", "Runner", "export"]
 
@@ -47,10 +47,7 @@ def export(model: Any, path: str | os.PathLike[str], *, quantize: Recipe | None 
     """
     path = Path(path)
     _check_exportable(model)
-    if path.is_dir():
-        raise ValueError(f"expected a file to write; received the folder {path}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    require_writable(path)
     tf = import_quietly("tensorflow")
     try:
         with silence(), warnings.catch_warnings():
@@ -62,7 +59,8 @@ def export(model: Any, path: str | os.PathLike[str], *, quantize: Recipe | None 
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"LiteRT's converter refused {model.name!r}: {reason}") from error
-    _write(path, content)
+    with whole_file(path) as beside:
+        beside.write_bytes(content)
     return Artifact(path)
 
 
@@ -90,14 +88,6 @@ def _check_calibration(representative: Any, shape: tuple[int | None, ...]) -> No
         ):
             expected = ", ".join(["n", *map(str, shape)])
             raise ValueError(f"calibration must have shape ({expected}); received {batch.shape}")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: nobody ever sees half a file."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        temporary.write_bytes(content)
-        temporary.replace(path)
 
 
 @dataclass(frozen=True)

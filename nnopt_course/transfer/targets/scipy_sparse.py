@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from nnopt_course.weights import require_built
+from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["Artifact", "Runner", "export"]
 
@@ -67,10 +67,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> Artifact:
     require_built(model)
     shape = _input_shape(model)
     steps = list(_steps(model))
-    if path.is_dir():
-        raise ValueError(f"expected a file to write; received the folder {path}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    require_writable(path)
     arrays, plan = {}, []
     for number, step in enumerate(steps):
         if "kernel" in step:
@@ -81,11 +78,9 @@ def export(model: Any, path: str | os.PathLike[str]) -> Artifact:
             plan.append(step)
     header = {"version": VERSION, "input_shape": shape, "steps": plan}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    # Beside the target, then renamed: nobody ever sees half a file.
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        temporary = Path(folder) / "network.npz"
-        np.savez(temporary, **arrays)
-        temporary.replace(path)
+    # An open file: to a mere path, NumPy would add an ending.
+    with whole_file(path) as beside, beside.open("wb") as file:
+        np.savez(file, **arrays)
     return Artifact(path)
 
 
