@@ -23,7 +23,7 @@ from nnopt_course import models, training
 from nnopt_course.data import calibration_batches, load_mnist
 from nnopt_course.evaluation import report
 from nnopt_course.pruning import iterative, schedules
-from nnopt_course.quantization import post_training
+from nnopt_course.quantization import litert_recipes
 from nnopt_course.transfer.targets import litert
 from nnopt_course.weights import clone
 
@@ -39,7 +39,7 @@ def measure(net: str, seed: int, *, epochs: int) -> list[dict[str, Any]]:
     mnist = load_mnist(shape=models.input_shape(net))
     model = models.trained(net, seed=seed)
     pruned = prune(model, mnist, SPARSITY[net], epochs=epochs, seed=seed)
-    int8 = post_training.full_int8(calibration_batches(mnist.train.x, seed=seed))
+    int8 = litert_recipes.full_int8(calibration_batches(mnist.train.x, seed=seed))
     with tempfile.TemporaryDirectory() as folder:
         candidates = {}
         for variant in VARIANTS:

@@ -35,7 +35,7 @@ import record
 from nnopt_course.evaluation import latency
 from nnopt_course.pruning.granularity import blocks
 from nnopt_course.pruning.one_shot import prune
-from nnopt_course.quantization.post_training import sparse
+from nnopt_course.quantization.litert_recipes import sparse
 from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.targets import litert, scipy_sparse
 

@@ -31,7 +31,7 @@ from nnopt_course.pruning import iterative, one_shot, schedules
 from nnopt_course.pruning.allocation import Allocation, global_, uniform
 from nnopt_course.pruning.granularity import Granularity, blocks, connections, neurons
 from nnopt_course.pruning.shrink import shrink
-from nnopt_course.quantization import post_training
+from nnopt_course.quantization import litert_recipes
 from nnopt_course.transfer.targets import litert
 from nnopt_course.weights import clone, get_weights
 
@@ -113,7 +113,7 @@ def measure(networks: Mapping[str, Any], mnist: Mnist, *, rounds: int) -> dict[s
                 "weights": sum(array.size for array in arrays),
                 "multiplications": macs.effective(weights),
             }
-            for kind, recipe in {"": None, "sparse_": post_training.sparse()}.items():
+            for kind, recipe in {"": None, "sparse_": litert_recipes.sparse()}.items():
                 artifact = litert.export(model, Path(folder) / "net.tflite", quantize=recipe)
                 sizes, runner = size.measure(artifact.path), artifact.load()
                 runners[name, kind] = runner

@@ -8,6 +8,7 @@ The package is read in the direction in which data flows::
 - :mod:`nnopt_course.models`: the three networks of the course, trained once and cached
 - :mod:`nnopt_course.training`: seeds and one training loop for the whole course
 - :mod:`nnopt_course.weights`: the gateway between a Keras model and NumPy arrays
+- :mod:`nnopt_course.graph`: which layer is called on which tensors, as plain data
 - :mod:`nnopt_course.pruning`: scores, allocation, masks, schedules; one-shot and iterative
 - :mod:`nnopt_course.transfer`: a trained network on another runtime, and the proof that it is the
     same

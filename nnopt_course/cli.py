@@ -229,7 +229,7 @@ def quantize(
     examples for that.
     """
     from nnopt_course.data import calibration_batches
-    from nnopt_course.quantization import post_training
+    from nnopt_course.quantization import litert_recipes
     from nnopt_course.transfer.targets import litert
 
     output = output or model.with_name(f"{model.stem}-{mode}.tflite")
@@ -243,12 +243,12 @@ def quantize(
         if calibration is not None:
             x = _inputs(calibration)
             batches = calibration_batches(x, batches=min(len(x), 1_000), batch_size=1)
-            recipe = post_training.full_int8(batches)
+            recipe = litert_recipes.full_int8(batches)
         else:
             recipe = {
-                Mode.float32: post_training.float32,
-                Mode.float16: post_training.float16,
-                Mode.dynamic: post_training.dynamic_range,
+                Mode.float32: litert_recipes.float32,
+                Mode.float16: litert_recipes.float16,
+                Mode.dynamic: litert_recipes.dynamic_range,
             }[mode]()
         artifact = litert.export(_load(model), output, quantize=recipe)
     typer.echo(f"{model.name}: {model.stat().st_size:,} bytes")

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.graph import require_graph
 from nnopt_course.pruning.statistics import batches, inputs_of
-from nnopt_course.pruning.structure.graph import require_graph
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import kernels, variables
 

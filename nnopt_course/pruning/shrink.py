@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.graph import require_graph
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.pruning.masks import masked
 from nnopt_course.pruning.structure.channels import Kept
 from nnopt_course.pruning.structure.dependencies import Plan, plan
-from nnopt_course.pruning.structure.graph import require_graph
 from nnopt_course.pruning.structure.rules import RULES
 from nnopt_course.weights import clone, custom_layers, get_weights, kernels, set_weights
 

@@ -5,7 +5,7 @@ import pytest
 
 from nnopt_course import models
 from nnopt_course.quantization import affine
-from nnopt_course.quantization import post_training as ptq
+from nnopt_course.quantization import litert_recipes as recipes
 from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.targets import litert
 from nnopt_course.weights import get_weights, kernels, set_weights
@@ -32,7 +32,7 @@ def tensors(network, tmp_path_factory):
     """Every tensor of the int8 file by shape: integers, scales, zero points, axis."""
     x = np.random.default_rng(0).random((64, 28, 28, 1), dtype=np.float32)
     file = tmp_path_factory.mktemp("oracle") / "m.tflite"
-    runner = litert.export(network, file, quantize=ptq.full_int8([x])).load()
+    runner = litert.export(network, file, quantize=recipes.full_int8([x])).load()
     found = {}
     for details in runner._interpreter.get_tensor_details():
         how = details["quantization_parameters"]

@@ -10,7 +10,7 @@ from nnopt_course.evaluation import Candidate, evaluate
 from nnopt_course.pruning.granularity import blocks
 from nnopt_course.pruning.masks import lowest
 from nnopt_course.pruning.one_shot import prune
-from nnopt_course.quantization import post_training as ptq
+from nnopt_course.quantization import litert_recipes as recipes
 from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.parity import compare
 from nnopt_course.transfer.targets import litert
@@ -30,9 +30,9 @@ def reference(model, x):
 
 RECIPES = {
     "float32": lambda x: None,
-    "float16": lambda x: ptq.float16(),
-    "dynamic_range": lambda x: ptq.dynamic_range(),
-    "full_int8": lambda x: ptq.full_int8([x[:150], x[150:]]),
+    "float16": lambda x: recipes.float16(),
+    "dynamic_range": lambda x: recipes.dynamic_range(),
+    "full_int8": lambda x: recipes.full_int8([x[:150], x[150:]]),
 }
 #: Largest |Δlogit| as a fraction of the largest logit.
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "dynamic_range": 0.05, "full_int8": 0.1}
@@ -167,8 +167,8 @@ def pruned_to(model, sparsity):
 
 @pytest.mark.parametrize(
     ("recipe", "smaller", "tolerance"),
-    [(ptq.sparse(), 6, 1e-5), (ptq.sparse(ptq.float32()), 6, 1e-5),
-     (ptq.sparse(ptq.float16()), 9, 2e-3)],
+    [(recipes.sparse(), 6, 1e-5), (recipes.sparse(recipes.float32()), 6, 1e-5),
+     (recipes.sparse(recipes.float16()), 9, 2e-3)],
     ids=["as-it-is", "float32", "float16"],
 )  # fmt: skip
 @pytest.mark.parametrize("network", ["mlp", "lenet_5"])
@@ -189,10 +189,10 @@ def test_blocks_of_four_inputs_are_run_without_being_unpacked(tmp_path):
     """The converter's own rule is ours to state: nine tenths of the zeros in such blocks."""
     cases = {
         "dense": (models.mlp(), None),
-        "single": (prune(models.mlp(), 0.95).model, ptq.sparse()),
-        "nearly all": (prune(models.mlp(), 0.98).model, ptq.sparse()),
-        "blocks": (prune(models.mlp(), 0.9, granularity=blocks(4, 1)).model, ptq.sparse()),
-        "across": (prune(models.mlp(), 0.9, granularity=blocks(1, 2)).model, ptq.sparse()),
+        "single": (prune(models.mlp(), 0.95).model, recipes.sparse()),
+        "nearly all": (prune(models.mlp(), 0.98).model, recipes.sparse()),
+        "blocks": (prune(models.mlp(), 0.9, granularity=blocks(4, 1)).model, recipes.sparse()),
+        "across": (prune(models.mlp(), 0.9, granularity=blocks(1, 2)).model, recipes.sparse()),
     }
     unpacked = set()
     for name, (model, recipe) in cases.items():
@@ -206,7 +206,7 @@ def test_blocks_of_four_inputs_are_run_without_being_unpacked(tmp_path):
 def test_a_kernel_that_gains_nothing_stays_dense(tmp_path):
     model = pruned_to(models.mlp(), 0.25)
     dense = litert.export(model, tmp_path / "dense.tflite")
-    same = litert.export(model, tmp_path / "sparse.tflite", quantize=ptq.sparse())
+    same = litert.export(model, tmp_path / "sparse.tflite", quantize=recipes.sparse())
     assert same.bytes == pytest.approx(dense.bytes, rel=0.01)
 
 
@@ -214,7 +214,7 @@ def test_a_kernel_that_gains_nothing_stays_dense(tmp_path):
 def test_integers_in_sparse_kernels_are_refused_before_a_file_is_written(recipe, tmp_path):
     model, integers = pruned_to(models.mlp(), 0.9), RECIPES[recipe](images((784,)))
     with pytest.raises(ValueError, match="float32 or float16 weights: LiteRT cannot run integers"):
-        litert.export(model, tmp_path / "m.tflite", quantize=ptq.sparse(integers))
+        litert.export(model, tmp_path / "m.tflite", quantize=recipes.sparse(integers))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -235,7 +235,7 @@ def test_why_integers_in_sparse_kernels_are_refused(tmp_path):
 def test_export_and_load_are_silent(tmp_path):
     code = """
 from nnopt_course import models
-from nnopt_course.quantization.post_training import full_int8
+from nnopt_course.quantization.litert_recipes import full_int8
 from nnopt_course.transfer.targets import litert
 import numpy as np
 x = np.random.default_rng(0).random((10, 784), dtype=np.float32)
@@ -400,7 +400,7 @@ def test_a_missing_folder_is_named(mlp, tmp_path):
 @pytest.mark.parametrize("shape", [(28, 28, 1), (783,)], ids=["image", "one-pixel-short"])
 def test_calibration_of_the_wrong_shape_is_refused(mlp, tmp_path, shape):
     with pytest.raises(ValueError, match=r"calibration must have shape \(n, 784\); received \(3, "):
-        litert.export(mlp, tmp_path / "m.tflite", quantize=ptq.full_int8([images(shape, 3)]))
+        litert.export(mlp, tmp_path / "m.tflite", quantize=recipes.full_int8([images(shape, 3)]))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,7 @@
 """How the layers of a model hang together, and what can be removed from it as a whole.
 
-- :mod:`~nnopt_course.pruning.structure.graph`: a model as plain data, call by call
+It works on a model's graph (:mod:`nnopt_course.graph`).
+
 - :mod:`~nnopt_course.pruning.structure.channels`: what a rule for a layer's channels is
 - :mod:`~nnopt_course.pruning.structure.passing`, :mod:`~nnopt_course.pruning.structure.mixing`: the
   rules

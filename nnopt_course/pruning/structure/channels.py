@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from nnopt_course.pruning.structure.graph import Call, channels
+from nnopt_course.graph import Call, channels
 
 __all__ = ["Changed", "Kept", "Refused", "Rule", "Ties", "no_ties"]
 

@@ -32,8 +32,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from nnopt_course.graph import Graph, channels
 from nnopt_course.pruning.structure.channels import Rule
-from nnopt_course.pruning.structure.graph import Graph, channels
 from nnopt_course.pruning.structure.rules import rule_of
 
 __all__ = ["DeadUnits", "components", "find"]
@@ -80,7 +80,7 @@ def find(graph: Graph) -> DeadUnits:
 
     Example:
         >>> from nnopt_course import models
-        >>> from nnopt_course.pruning.structure.graph import read
+        >>> from nnopt_course.graph import read
         >>> from nnopt_course.weights import kernels, set_weights
         >>> model = models.mlp()
         >>> hidden = kernels(model)["hidden/kernel"]

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.graph import has_graph, read
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.pruning.structure.channels import Kept, Refused
 from nnopt_course.pruning.structure.dead_units import DeadUnits, components, find
-from nnopt_course.pruning.structure.graph import has_graph, read
 from nnopt_course.pruning.structure.reasons import Reasons, reasons_of
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import get_weights

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnopt_course.graph import Call, channels
 from nnopt_course.pruning.structure.channels import Changed, Kept, Rule, Ties, no_ties
-from nnopt_course.pruning.structure.graph import Call, channels
 from nnopt_course.pruning.structure.passing import mixing_activation
 
 __all__ = ["Convolves", "Depthwise", "Mixes"]

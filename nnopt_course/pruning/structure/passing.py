@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnopt_course.graph import Call, channels
 from nnopt_course.pruning.structure.channels import Changed, Kept, Rule, Ties
-from nnopt_course.pruning.structure.graph import Call, channels
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")

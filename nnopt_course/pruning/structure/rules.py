@@ -9,8 +9,8 @@ Taught in: part 3, neurons against connections.
 
 from __future__ import annotations
 
+from nnopt_course.graph import Call, has_graph
 from nnopt_course.pruning.structure.channels import Refused, Rule
-from nnopt_course.pruning.structure.graph import Call, has_graph
 from nnopt_course.pruning.structure.mixing import Convolves, Depthwise, Mixes
 from nnopt_course.pruning.structure.passing import (
     Concatenates,
@@ -77,7 +77,7 @@ def rule_of(call: Call) -> Rule:
 
     Example:
         >>> from nnopt_course import models
-        >>> from nnopt_course.pruning.structure.graph import read
+        >>> from nnopt_course.graph import read
         >>> for call in read(models.lenet_5()).calls[1:7]:
         ...     print(call.layer.name, type(rule_of(call)).__name__)
         conv_1 Convolves

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.quantization import affine
-from nnopt_course.quantization.post_training import Recipe, float32
+from nnopt_course.quantization.litert_recipes import Recipe, float32
 from nnopt_course.quiet import import_quietly, silence
 from nnopt_course.weights import require_built
 from nnopt_course.whole_file import require_writable, whole_file
@@ -34,7 +34,7 @@ def export(model: Any, path: str | os.PathLike[str], *, quantize: Recipe | None 
     Args:
         model: a built Keras 3 or tf_keras model with one input and one output.
         path: the file to write; an existing one is replaced.
-        quantize: a recipe of :mod:`nnopt_course.quantization.post_training`; float32 if None.
+        quantize: a recipe of :mod:`nnopt_course.quantization.litert_recipes`; float32 if None.
 
     Returns:
         The :class:`Artifact`.

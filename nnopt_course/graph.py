@@ -4,7 +4,7 @@ This file knows how Keras 3 keeps its graph: every symbolic tensor remembers the
 (its ``_keras_history``), and every call the tensors that it was given. (Only
 :mod:`~nnopt_course.pruning.exempt`, which knows tf_keras too, looks back along the same links.)
 
-Taught in: part 3, neurons against connections.
+Used by pruning and by quantization.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nnopt_course import models
-from nnopt_course.quantization import post_training as ptq
+from nnopt_course.quantization import litert_recipes as recipes
 from nnopt_course.transfer.targets import litert
 
 pytestmark = pytest.mark.keras
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.keras
 def input_range(tmp_path, calibration):
     """Scale and zero point of the input, as they stand in the file."""
     file = tmp_path / "m.tflite"
-    runner = litert.export(models.mlp(), file, quantize=ptq.full_int8(calibration)).load()
+    runner = litert.export(models.mlp(), file, quantize=recipes.full_int8(calibration)).load()
     return runner._input_params
 
 
@@ -32,7 +32,7 @@ def test_one_example_is_enough_to_calibrate(tmp_path):
 
 def test_calibration_is_copied(tmp_path):
     batch = np.linspace(0, 1, 784, dtype=np.float32)[None]
-    recipe = ptq.full_int8([batch])
+    recipe = recipes.full_int8([batch])
     batch *= 100
     runner = litert.export(models.mlp(), tmp_path / "m.tflite", quantize=recipe).load()
     assert runner._input_params.scale == pytest.approx(1 / 255, rel=1e-5)
@@ -51,4 +51,4 @@ def test_calibration_is_copied(tmp_path):
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_calibration_that_says_nothing_is_refused(calibration, message):
     with pytest.raises(ValueError, match=message):
-        ptq.full_int8(calibration)
+        recipes.full_int8(calibration)
