@@ -84,7 +84,8 @@ class MaskedOptimizer(WrappedOptimizer):
     def mask_weights(self) -> None:
         """Set what is masked to zero, moving averages included."""
         for variable, mask in self._masked():
-            variable.assign(keras.ops.where(mask.value, variable.value, 0.0))
+            # A product takes about half the time of ops.where, see benchmarks/pruning_overhead.py.
+            variable.assign(variable.value * keras.ops.cast(mask.value, variable.dtype))
 
 
 def with_masks(optimizer: Any, model: Any, masks: Mapping[str, np.ndarray]) -> MaskedOptimizer:
