@@ -79,9 +79,10 @@ def test_zeros_stay_zero_in_every_step_under(optimizer):
     assert len(watch.zeros) == 24
     for path, array in kernels(model).items():
         assert np.count_nonzero(array) == kept(array.size, 0.8), path
-        assert not np.signbit(array[array == 0]).any()
         moved = array != 0
         assert np.mean(array[moved] != before[path][moved]) > 0.9  # What stays is trained on.
+    for array in kernels(strip(model)).values():
+        assert not np.signbit(array[array == 0]).any()  # −0.0 has a bit set, and compresses badly.
 
 
 @pytest.mark.parametrize(
