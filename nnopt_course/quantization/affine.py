@@ -12,14 +12,14 @@ References:
     B. Jacob et al. Quantization and training of neural networks for efficient
     integer-arithmetic-only inference. CVPR 2018, equation 1.
 
-See the chapter "From floats to integers".
+Taught in: part 5, from floats to integers.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from nnopt_course.quantization.params import QuantParams, check_bits
+from nnopt_course.quantization.params import QuantParams, check_bits, check_values
 
 __all__ = [
     "choose_params",
@@ -27,9 +27,11 @@ __all__ = [
     "fake_quantize",
     "params_for",
     "quantize",
+    "quantize_bias",
 ]
 
-_TINY = float(np.finfo(np.float32).tiny)
+_FLOAT32 = np.finfo(np.float32)
+_INT32_MAX = np.iinfo(np.int32).max
 
 
 def choose_params(
@@ -51,7 +53,8 @@ def choose_params(
         \text{symmetric: } s = \frac{\max(|lo|, |hi|)}{2^{bits-1} - 1}
 
     Symmetric puts the zero point in the middle, at 0 (signed) or 2^(bits−1) (unsigned), and leaves
-    the lowest integer unused, as LiteRT does for weights. If lo = hi = 0, the scale is 1.
+    the lowest integer unused (``narrow``), as LiteRT does for weights: what lies outside is clipped
+    to −hi or hi. If lo = hi = 0, the scale is 1.
 
     Args:
         lo: smallest value, or one a channel.
@@ -65,7 +68,8 @@ def choose_params(
         The :class:`QuantParams`. Inside [lo, hi] the rounding error is at most scale / 2.
 
     Raises:
-        ValueError: if a bound is not finite, lo > hi, or bits are out of range.
+        ValueError: if a bound is not finite in float32, lo > hi, or bits are out of range.
+        TypeError: if bits or the axis are not integers.
 
     Example:
         >>> params = choose_params(-1.0, 3.0, bits=2, signed=False)
@@ -84,12 +88,12 @@ def choose_params(
     half = 1 << (bits - 1)
     qmin, qmax = (-half, half - 1) if signed else (0, 2 * half - 1)
     scale = np.maximum(-lo, hi) / (half - 1) if symmetric else (hi - lo) / (qmax - qmin)
-    scale = np.where(scale == 0, 1.0, np.maximum(scale, _TINY)).astype(np.float32)
+    scale = np.where(scale == 0, 1.0, np.maximum(scale, _FLOAT32.tiny)).astype(np.float32)
     if symmetric:
         zero_point = np.full(scale.shape, 0 if signed else half)
     else:
         zero_point = np.clip(np.rint(qmin - lo / scale.astype(np.float64)), qmin, qmax)
-    return QuantParams(scale, zero_point.astype(np.int32), bits, signed, axis)
+    return QuantParams(scale, zero_point.astype(np.int32), bits, signed, axis, narrow=symmetric)
 
 
 def params_for(
@@ -114,13 +118,14 @@ def params_for(
 
     Raises:
         ValueError: if the array is empty or not finite, or the axis does not exist.
+        TypeError: if bits or the axis are not integers.
 
     Example:
         >>> x = np.array([[0.5, -8.0], [1.0, 4.0]])
         >>> print(params_for(x, symmetric=True, axis=1).scale.round(4))
         [0.0079 0.063 ]
     """
-    x = _checked(x)
+    x = check_values(x)
     if axis is None:
         lo, hi = x.min(), x.max()
     else:
@@ -149,7 +154,7 @@ def quantize(x: np.ndarray, params: QuantParams) -> np.ndarray:
         >>> quantize(np.array([0.25, 0.75, -0.1, 99.0]), QuantParams(0.5, 0)).tolist()
         [0, 2, 0, 127]
     """
-    x = _checked(x)
+    x = check_values(x)
     scale, zero_point = _broadcast(params, x)
     with np.errstate(over="ignore", under="ignore"):  # An infinite quotient is clipped as well.
         q = np.divide(x, scale, dtype=np.float32)
@@ -213,6 +218,61 @@ def fake_quantize(x: np.ndarray, params: QuantParams) -> np.ndarray:
     return dequantize(quantize(x, params), params)
 
 
+def quantize_bias(
+    bias: np.ndarray, *, inputs: QuantParams, weights: QuantParams
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Biases as 32-bit integers that are added to sums of products of integers.
+
+    .. math::
+        s_b = s_{inputs} \cdot s_{weights}, \qquad z_b = 0, \qquad q_b = \mathrm{round}(b / s_b)
+
+    A product of an input and a weight counts in steps of :math:`s_b`; so does its bias. The error
+    is at most :math:`s_b / 2`, less than that of one product. Only a channel without weights, whose
+    scale is 1, rounds its bias as coarsely as the inputs.
+
+    Args:
+        bias: one number a channel, shape (channels,), finite.
+        inputs: how the layer's inputs are quantized, per tensor.
+        weights: how its kernel is quantized, per tensor or per output channel.
+
+    Returns:
+        Integers (channels,), int32, and their scale, float32: one a channel, or one number if the
+        weights have one.
+
+    Raises:
+        ValueError: if a bias is not finite or does not fit, the inputs are quantized per channel,
+            or the channels do not match.
+
+    Example:
+        >>> inputs, weights = QuantParams(0.5, 3), QuantParams([0.25, 0.5], [0, 0], axis=1)
+        >>> q, scale = quantize_bias(np.array([1.0, -3.0]), inputs=inputs, weights=weights)
+        >>> print(q, scale)
+        [  8 -12] [0.125 0.25 ]
+
+    References:
+        B. Jacob et al. Quantization and training of neural networks for efficient
+        integer-arithmetic-only inference. CVPR 2018, equation 11.
+    """
+    bias = check_values(bias)
+    channels = bias.size if weights.axis is None else len(weights.scale)
+    if bias.shape != (channels,):
+        raise ValueError(f"bias must have shape ({channels},); received {bias.shape}")
+    if inputs.axis is not None:
+        raise ValueError(f"inputs must be quantized per tensor; received axis={inputs.axis}")
+    # Rounded to the float32 that a file keeps, so that integers and scale belong together.
+    scale = (inputs.scale.astype(np.float64) * weights.scale).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        q = np.rint(bias / scale.astype(np.float64))
+    lost = np.flatnonzero(~(np.abs(q) <= _INT32_MAX))
+    if lost.size:
+        step = np.broadcast_to(scale, bias.shape)[lost[0]]
+        raise ValueError(
+            f"bias must fit 32 bits in steps of its scale; received {bias[lost[0]]:g} in steps of "
+            f"{step:g} in channel {lost[0]}. Give that channel's weights a larger scale"
+        )
+    return q.astype(np.int32), scale
+
+
 def _checked_range(
     lo: float | np.ndarray, hi: float | np.ndarray, axis: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -222,18 +282,12 @@ def _checked_range(
             f"lo and hi must be two numbers, or two vectors with an axis; received shapes "
             f"{lo.shape} and {hi.shape} with axis={axis}"
         )
-    if not (np.isfinite(lo).all() and np.isfinite(hi).all() and (lo <= hi).all()):
-        raise ValueError(f"lo and hi must be finite with lo <= hi; received {lo} and {hi}")
+    finite = np.all(np.abs([lo, hi]) <= _FLOAT32.max)
+    if not (finite and (lo <= hi).all()):
+        raise ValueError(
+            f"lo and hi must be finite in float32, and lo <= hi; received {lo} and {hi}"
+        )
     return lo, hi
-
-
-def _checked(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x)
-    if x.size == 0:
-        raise ValueError(f"x must not be empty; received shape {x.shape}")
-    if not np.isfinite(x).all():
-        raise ValueError(f"x must be finite; {np.sum(~np.isfinite(x))} of {x.size} values are not")
-    return x
 
 
 def _broadcast(params: QuantParams, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["QuantParams", "check_bits"]
+__all__ = ["QuantParams", "check_bits", "check_values"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,16 +22,20 @@ class QuantParams:
         bits: width of the integers, 2 to 16.
         signed: integers in [−2^(bits−1), 2^(bits−1) − 1] if True, in [0, 2^bits − 1] if not.
         axis: the axis of the array that ``scale`` belongs to; None for one scale per array.
+        narrow: leave the lowest integer unused, so that there are as many below the middle as above
+            it: [−127, 127] for LiteRT's weights.
 
     Raises:
         ValueError: if a scale is not positive and finite, a zero point does not fit, shapes
             disagree, or bits are out of range.
-        TypeError: if bits or zero points are not integers.
+        TypeError: if bits, the axis or zero points are not integers.
 
     Example:
         >>> params = QuantParams(0.5, 0)
         >>> params.qmin, params.qmax, params.dtype
         (-128, 127, dtype('int8'))
+        >>> QuantParams(0.5, 0, narrow=True).qmin
+        -127
     """
 
     scale: np.ndarray
@@ -39,9 +43,12 @@ class QuantParams:
     bits: int = 8
     signed: bool = True
     axis: int | None = None
+    narrow: bool = False
 
     def __post_init__(self) -> None:
         check_bits(self.bits)
+        if self.axis is not None and not _is_integer(self.axis):
+            raise TypeError(f"axis must be an integer or None; received {self.axis!r}")
         scale, zero_point = np.array(self.scale, np.float32), np.array(self.zero_point)
         if not np.issubdtype(zero_point.dtype, np.integer):
             raise TypeError(f"zero_point must be an integer; received dtype {zero_point.dtype}")
@@ -64,7 +71,8 @@ class QuantParams:
     @property
     def qmin(self) -> int:
         """The smallest integer."""
-        return -(1 << (self.bits - 1)) if self.signed else 0
+        lowest = -(1 << (self.bits - 1)) if self.signed else 0
+        return lowest + self.narrow
 
     @property
     def qmax(self) -> int:
@@ -90,7 +98,39 @@ def check_bits(bits: int) -> None:
         Traceback (most recent call last):
         ValueError: bits must be in [2, 16]; received 1
     """
-    if isinstance(bits, bool) or not isinstance(bits, int | np.integer):
+    if not _is_integer(bits):
         raise TypeError(f"bits must be an integer; received {bits!r}")
     if not 2 <= bits <= 16:
         raise ValueError(f"bits must be in [2, 16]; received {bits}")
+
+
+def check_values(x: np.ndarray) -> np.ndarray:
+    """Refuse an array that cannot be quantized.
+
+    Args:
+        x: anything that NumPy can make an array of.
+
+    Returns:
+        The array.
+
+    Raises:
+        ValueError: if it is empty, or holds NaN or infinity.
+        TypeError: if it does not hold real numbers.
+
+    Example:
+        >>> check_values([1.0, float("nan")])
+        Traceback (most recent call last):
+        ValueError: x must be finite; 1 of 2 values are not
+    """
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf" and x.dtype.name != "bfloat16":
+        raise TypeError(f"x must hold real numbers; received dtype {x.dtype}")
+    if x.size == 0:
+        raise ValueError(f"x must not be empty; received shape {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"x must be finite; {np.sum(~np.isfinite(x))} of {x.size} values are not")
+    return x
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -51,6 +51,24 @@ def test_range_of_the_integers(bits, signed, qmin, qmax, dtype):
 
 
 @pytest.mark.parametrize(
+    ("bits", "signed", "qmin", "qmax"),
+    [(2, True, -1, 1), (8, True, -127, 127), (8, False, 1, 255), (16, True, -32767, 32767)],
+)
+def test_narrow_leaves_the_lowest_integer_out(bits, signed, qmin, qmax):
+    params = QuantParams(1.0, 0 if signed else 1 << (bits - 1), bits, signed, narrow=True)
+    assert (params.qmin, params.qmax) == (qmin, qmax)
+    assert quantize(np.array([-1e6, 1e6]), params).tolist() == [qmin, qmax]
+    with pytest.raises(ValueError, match=rf"q must be in \[{qmin}, {qmax}\]"):
+        dequantize(np.array([qmin - 1]), params)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_symmetric_clips_to_both_sides_alike(signed):
+    params = choose_params(-1.0, 0.5, bits=2, signed=signed, symmetric=True)
+    assert fake_quantize(np.array([-9.0, 0.0, 9.0]), params).tolist() == [-1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
     ("lo", "hi", "settings", "scale", "zero_point"),
     [
         pytest.param(-1, 1, {"symmetric": True}, 1 / 127, 0, id="symmetric"),
@@ -178,18 +196,44 @@ def test_signed_and_unsigned_differ_by_an_offset(x, bits):
 @given(VALUES, BITS)
 def test_symmetric_weights_never_use_the_lowest_integer(x, bits):
     params = params_for(x, bits=bits, symmetric=True)
-    assert quantize(x, params).min() > params.qmin
+    assert quantize(x, params).min() > -(1 << (bits - 1))
     np.testing.assert_array_equal(quantize(-x, params), -quantize(x, params).astype(int))
 
 
-@given(NORMAL, BITS)
-def test_a_channel_of_its_own_never_has_a_larger_step(x, bits):
+@given(NORMAL, BITS, st.booleans())
+def test_a_channel_of_its_own_never_has_a_larger_step(x, bits, symmetric):
+    """Nor, therefore, a larger bound on the error: half a step of its own."""
     assume(np.any(x))
-    whole = params_for(x, bits=bits, symmetric=True)
-    for scale, channel in zip(
-        params_for(x, bits=bits, symmetric=True, axis=0).scale, x, strict=True
-    ):
-        assert scale <= whole.scale or not channel.any()
+    whole = params_for(x, bits=bits, symmetric=symmetric)
+    own = params_for(x, bits=bits, symmetric=symmetric, axis=0)
+    for index, channel in enumerate(x):
+        if channel.any():
+            assert own.scale[index] <= whole.scale
+            error = np.abs(fake_quantize(x, own)[index].astype(np.float64) - channel)
+            slack = np.abs(channel) * 1e-6
+            assert (error <= whole.scale / 2 * (1 + 1e-3) + slack).all()
+
+
+def test_luck_can_make_the_measured_error_per_tensor_smaller():
+    """Why the property is about bounds: here every value happens to lie on the tensor's grid."""
+    x = np.array([[127.0, 0.0], [2.0, 1.0]])
+    whole, own = (fake_quantize(x, params_for(x, symmetric=True, axis=axis)) for axis in (None, 0))
+    assert np.abs(whole - x).max() == 0
+    assert np.abs(own - x).max() > 0.005
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("seed", range(5))
+def test_per_channel_errs_less_than_per_tensor_on_weights_of_many_sizes(bits, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(16, 500)) * rng.lognormal(size=(16, 1))
+    worst = [
+        np.abs(fake_quantize(x, params_for(x, bits=bits, symmetric=True, axis=axis)) - x)
+        for axis in (None, 0)
+    ]
+    # The largest channel has the same step either way, so the largest error may be a draw.
+    assert worst[1].max() <= worst[0].max()
+    assert (worst[1] ** 2).mean() < (worst[0] ** 2).mean()
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 1e-30, -7.25e30])
@@ -224,6 +268,20 @@ def test_an_empty_array_is_refused():
         params_for(np.empty((0, 3)))
 
 
+@pytest.mark.parametrize("values", [["a"], [1j], [None]], ids=["text", "complex", "none"])
+def test_what_is_no_number_is_refused(values):
+    with pytest.raises(TypeError, match="must hold real numbers; received dtype"):
+        quantize(np.array(values), QuantParams(1.0, 0))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "bool", "uint8", "int64"])
+def test_every_kind_of_number_is_quantized_as_float32_is(dtype):
+    x = np.array([0, 1, 1, 0]).astype(dtype)
+    params = params_for(x)
+    np.testing.assert_array_equal(quantize(x, params), quantize(x.astype(np.float32), params))
+    assert fake_quantize(x, params).tolist() == [0.0, 1.0, 1.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("bits", "error"),
     [(1, ValueError), (17, ValueError), (0, ValueError), (8.0, TypeError), (True, TypeError)],
@@ -246,6 +304,7 @@ def test_an_axis_that_does_not_exist_is_refused(axis):
         pytest.param((1.0, -1.0), "lo <= hi; received 1.0 and -1.0", id="reversed"),
         pytest.param((np.nan, 1.0), "must be finite", id="nan"),
         pytest.param((0.0, np.inf), "must be finite", id="infinite"),
+        pytest.param((-1e39, 1.0), "must be finite in float32", id="too-large-for-float32"),
         pytest.param((np.zeros(2), np.ones(3)), r"shapes \(2,\) and \(3,\)", id="shapes"),
         pytest.param((np.zeros(2), np.ones(2)), "axis=None", id="vectors-without-axis"),
     ],
@@ -266,6 +325,8 @@ def test_a_range_that_is_none_is_refused(arguments, message):
         pytest.param({"zero_point": 0.5}, TypeError, "zero_point must be an integer", id="half"),
         pytest.param({"scale": np.ones(2)}, ValueError, r"\(2,\) and \(\)", id="shapes"),
         pytest.param({"axis": 0}, ValueError, "axis=0", id="axis-without-channels"),
+        pytest.param({"axis": 0.0}, TypeError, "axis must be an integer or None", id="axis-float"),
+        pytest.param({"zero_point": -128, "narrow": True}, ValueError, "-127", id="narrow"),
     ],
 )
 def test_impossible_parameters_are_refused(arguments, error, message):

@@ -1,7 +1,8 @@
-"""Two independent implementations: LiteRT's converter and TensorFlow's fake quantization."""
+"""Independent implementations: LiteRT's converter, its kernels, TensorFlow's fake quantization."""
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from nnopt_course import models
 from nnopt_course.quantization import affine
@@ -28,16 +29,21 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def tensors(network, tmp_path_factory):
-    """Every tensor of the int8 file by shape: integers, scales, zero points, axis."""
+def interpreter(network, tmp_path_factory):
+    """The network as an int8 file, loaded."""
     x = np.random.default_rng(0).random((64, 28, 28, 1), dtype=np.float32)
     file = tmp_path_factory.mktemp("oracle") / "m.tflite"
-    runner = litert.export(network, file, quantize=recipes.full_int8([x])).load()
+    return litert.export(network, file, quantize=recipes.full_int8([x])).load()._interpreter
+
+
+@pytest.fixture(scope="module")
+def tensors(interpreter):
+    """Every constant of the int8 file by shape: integers, scales, zero points, axis."""
     found = {}
-    for details in runner._interpreter.get_tensor_details():
+    for details in interpreter.get_tensor_details():
         how = details["quantization_parameters"]
         if len(how["scales"]) > 1:
-            integers = runner._interpreter.get_tensor(details["index"])
+            integers = interpreter.get_tensor(details["index"])
             found[integers.shape] = (
                 integers,
                 how["scales"],
@@ -76,6 +82,76 @@ def test_a_channel_of_zeros_stays_zero(network, tensors):
     ours = affine.quantize(kernel, affine.params_for(kernel, symmetric=True, axis=0))
     assert not theirs[7].any()
     assert not ours[7].any()
+
+
+def test_biases_are_quantized_as_litert_does(network, interpreter):
+    details = {d["index"]: d["quantization_parameters"] for d in interpreter.get_tensor_details()}
+    biases = [w.value for path, w in get_weights(network).items() if path.endswith("/bias")]
+    compared = 0
+    for operation in interpreter._get_ops_details():
+        if operation["op_name"] not in ("CONV_2D", "FULLY_CONNECTED"):
+            continue
+        x, kernel, bias = (details[i] for i in operation["inputs"])
+        integers = interpreter.get_tensor(operation["inputs"][2])
+        ours, scale = affine.quantize_bias(
+            next(b for b in biases if b.shape == integers.shape),
+            inputs=affine.QuantParams(x["scales"][0], x["zero_points"][0]),
+            weights=affine.QuantParams(kernel["scales"], kernel["zero_points"], axis=0),
+        )
+        # A channel of zeros has a scale of 4e-9 there, and float32 loses the last digits.
+        occupied = kernel["scales"] > 1e-8
+        np.testing.assert_array_equal(scale, bias["scales"])
+        np.testing.assert_array_equal(ours[occupied], integers[occupied])
+        assert ours.dtype == integers.dtype
+        compared += occupied.sum()
+    assert compared == 20 + 49 + 500 + 10
+
+
+@pytest.fixture(scope="module")
+def there_and_back():
+    """A file that quantizes its input, reshapes the integers, and dequantizes them."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 4096], tf.float32)])
+    def reshape(x):
+        return tf.reshape(x, [64, 64])
+
+    x = np.linspace(-1.3, 2.9, 4096, dtype=np.float32)[None]
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([reshape.get_concrete_function()])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: [[x]]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return converter.convert()
+
+
+@pytest.mark.parametrize(
+    ("kernels_of", "distance"),
+    [
+        pytest.param("BUILTIN_REF", 0.0, id="reference-rounds-halves-away-from-zero"),
+        pytest.param("AUTO", 1e-4, id="xnnpack-multiplies-by-the-reciprocal"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*experimental_preserve_all_tensors", "ignore:Statistics for")
+def test_agrees_with_litert_kernels_but_at_ties(there_and_back, kernels_of, distance):
+    runner = Interpreter(
+        model_content=there_and_back,
+        experimental_op_resolver_type=OpResolverType[kernels_of],
+        experimental_preserve_all_tensors=True,
+    )
+    runner.allocate_tensors()
+    integer = next(d for d in runner.get_tensor_details() if d["dtype"] == np.int8)
+    params = affine.QuantParams(*integer["quantization"])
+    ties = np.arange(-1024, 1024) * params.scale / 4
+    x = np.concatenate([ties, np.random.default_rng(0).uniform(-2, 4, 2048)]).astype(np.float32)
+    runner.set_tensor(runner.get_input_details()[0]["index"], x[None])
+    runner.invoke()
+    theirs = runner.get_tensor(integer["index"]).ravel()
+    ours = affine.quantize(x, params)
+    steps = x / params.scale
+    from_a_tie = np.abs(np.abs(steps - np.floor(steps)) - 0.5)
+    assert from_a_tie[ours != theirs].max(initial=0) <= distance
+    assert np.mean(ours != theirs) < 0.05
+    back = runner.get_tensor(runner.get_output_details()[0]["index"]).ravel()
+    np.testing.assert_array_equal(affine.dequantize(theirs, params), back)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8, 12, 16])
