@@ -3,7 +3,7 @@
     python tools/notebooks.py             every notebook
     python tools/notebooks.py NAME …      some of them: file names, with or without .ipynb, or paths
 
-Each notebook is formatted, gets its first cell (installs the package on Colab, does nothing
+Each notebook is formatted, gets its first cell (installs the course on Colab, does nothing
 elsewhere), runs in order, and is saved only if every cell ran: progress bars in their last state,
 no execution times, no versions, cell ids by position. So a second run of an unchanged notebook
 changes next to nothing.
@@ -23,7 +23,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from project import ROOT, address, notebooks, pyproject
+from project import ROOT, address, notebooks
 
 FIRST_CELL_MARK = "# On Colab"
 KEPT_CELL_METADATA = ("tags", "mystnb")
@@ -36,13 +36,18 @@ SECONDS_A_CELL = 900
 
 
 def first_cell_source() -> str:
-    """The code of every notebook's first cell."""
-    package = pyproject()["project"]["name"]
+    """The code of every notebook's first cell.
+
+    Colab opens a single file. The cell fetches the others, which some chapters read, and goes to a
+    folder as deep as the notebook's own.
+    """
     return (
-        f"{FIRST_CELL_MARK} this installs the course's package; anywhere else it does nothing.\n"
+        f"{FIRST_CELL_MARK} this fetches and installs the course; anywhere else it does nothing.\n"
         "import sys\n\n"
         'if "google.colab" in sys.modules:\n'
-        f'    %pip install --quiet "{package}[deploy,notebooks] @ git+{address()}"'
+        f"    !test -d /content/course || git clone -q --depth 1 {address()} /content/course\n"
+        '    %pip install --quiet "/content/course[deploy,notebooks]"\n'
+        "    %cd -q /content/course/chapters/appendix"
     )
 
 
