@@ -27,7 +27,8 @@ help:
 	@echo "make check       the fast part: style and the tests that need no Keras and no browser"
 	@echo "make lab         JupyterLab on the chapters"
 	@echo "make notebooks   run every notebook and save it clean; one of them: NAME=its_file_name"
-	@echo "make bench       measure the table of the first page again (about 15 minutes)"
+	@echo "make bench       measure the table of the first page again (about 15 minutes);"
+	@echo "                 another of benchmarks/: NAME=its_file_name"
 	@echo "make clean       remove what was built; the environment and trained baselines stay"
 
 environment: $(INSTALLED)
@@ -65,7 +66,7 @@ notebooks: $(INSTALLED)
 	@$(RUN) tools/notebooks.py $(NAME)
 
 bench: $(INSTALLED)
-	@$(RUN) benchmarks/overview.py
+	@$(RUN) benchmarks/$(or $(NAME),overview).py
 
 clean:
 	@rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
