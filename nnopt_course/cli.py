@@ -284,9 +284,9 @@ def _inputs(file: Path) -> np.ndarray:
 
 def _overall(model: Any, wishes: dict[str, float], what: Any, exclude: list[str]) -> float:
     """The sparsity of all that can be pruned, for what each layer is to lose."""
+    from nnopt_course.patterns import select
     from nnopt_course.pruning.allocation import overall
     from nnopt_course.pruning.exempt import exempt
-    from nnopt_course.pruning.patterns import select
     from nnopt_course.weights import kernels
 
     arrays = kernels(model)

@@ -173,7 +173,7 @@ def test_impossible_sparsities_are_refused_and_nothing_is_written(model_file, sp
         (["prune", "MODEL", "--layer", "=0.5"], "expected --layer NAME=SPARSITY; received =0.5"),
         (["prune", "MODEL", "--layer", "hidden=much"], "received hidden=much"),
         (["prune", "MODEL", "--layer", "hidden=1.0"], "[0, 1); received 1.0"),
-        (["prune", "MODEL", "--layer", "conv=0.5"], "the prunable layers are hidden, logits"),
+        (["prune", "MODEL", "--layer", "conv=0.5"], "the layers with kernels are hidden, logits"),
         (["prune", "MODEL", "--layer", "hidden=.5", "--allocation", "global"], "--allocation"),
         (["prune", "MODEL", "--sparsity", ".6", "--granularity", "2:4"], "removes at most 0.5"),
         (["prune", "MODEL", "--sparsity", ".6", "--granularity", "4:8"], "is not one of"),

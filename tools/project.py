@@ -39,7 +39,6 @@ KERAS_MODULES = frozenset(
         "pruning.structure.passing",
         "pruning.structure.reasons",
         "pruning.structure.rules",
-        "pruning.wrapped_optimizer",
         "quantization.litert_recipes",
         "tfmot_bridge",
         "tfmot_bridge.toolkit",
@@ -47,6 +46,7 @@ KERAS_MODULES = frozenset(
         "training",
         "transfer.targets.litert",
         "weights",
+        "wrapped_optimizer",
     )
 )
 

@@ -23,8 +23,8 @@ from numbers import Real
 
 import numpy as np
 
+from nnopt_course.patterns import matches, require_matches
 from nnopt_course.pruning.apportionment import apportion
-from nnopt_course.pruning.patterns import matches, require_matches
 from nnopt_course.pruning.selection import nth_lowest
 
 __all__ = [

@@ -34,10 +34,10 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.patterns import select
 from nnopt_course.pruning.exempt import exempt
 from nnopt_course.pruning.granularity import connections, neurons
 from nnopt_course.pruning.one_shot import Pruned, report
-from nnopt_course.pruning.patterns import select
 from nnopt_course.pruning.sparse_learning import (
     check_strength,
     deterministic_gate,

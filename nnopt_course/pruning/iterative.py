@@ -20,7 +20,7 @@ To load a saved model that was compiled like this, import this module first. In 
 set that dtype policy first: by it, Keras knows that the loss is to be scaled, and otherwise leaves
 the optimizer's state in the file.
 
-Taught in: part 3, remove what matters least.
+Taught in: part 3, remove what matters least, and when to remove.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.layer_report import LayerReport
+from nnopt_course.patterns import select
 from nnopt_course.pruning import granularity as granularities
 from nnopt_course.pruning import masks as masks_of
 from nnopt_course.pruning.allocation import Allocation, uniform
@@ -43,7 +44,6 @@ from nnopt_course.pruning.masked_optimizer import (
     masked_optimizer,
 )
 from nnopt_course.pruning.one_shot import report
-from nnopt_course.pruning.patterns import select
 from nnopt_course.pruning.schedules import Schedule
 from nnopt_course.pruning.scores import Score, magnitude
 from nnopt_course.pruning.step_callback import StepCallback

@@ -7,7 +7,7 @@ every checkpoint, and of the saved ``.keras`` file.
 
 To load a file that holds one, import this module (or :mod:`~nnopt_course.pruning.iterative`) first.
 
-Taught in: part 3, remove what matters least.
+Taught in: part 3, remove what matters least, and when to remove.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from nnopt_course.pruning.wrapped_optimizer import WrappedOptimizer
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import variables
+from nnopt_course.wrapped_optimizer import WrappedOptimizer
 
 keras = import_quietly("keras")
 

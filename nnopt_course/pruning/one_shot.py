@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.layer_report import LayerReport
+from nnopt_course.patterns import select
 from nnopt_course.pruning import granularity as granularities
 from nnopt_course.pruning import masks as masks_of
 from nnopt_course.pruning.allocation import Allocation, uniform
 from nnopt_course.pruning.exempt import exempt
 from nnopt_course.pruning.granularity import Granularity
-from nnopt_course.pruning.patterns import select
 from nnopt_course.pruning.scores import Score, magnitude
 from nnopt_course.weights import clone, get_weights, kernels, set_weights
 

@@ -32,17 +32,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from nnopt_course.patterns import matches, select
 from nnopt_course.pruning.one_shot import Pruned, report
-from nnopt_course.pruning.patterns import matches, select
 from nnopt_course.pruning.sparse_learning import (
     PROXIMAL,
     Proximal,
     check_strength,
     nonzero_masks,
 )
-from nnopt_course.pruning.wrapped_optimizer import WrappedOptimizer, innermost
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import clone, kernels
+from nnopt_course.wrapped_optimizer import WrappedOptimizer, innermost
 
 keras = import_quietly("keras")
 
@@ -75,7 +75,7 @@ class ProximalOptimizer(WrappedOptimizer):
         name: of this optimizer; ``None`` picks one.
 
     Raises:
-        TypeError, ValueError: as :class:`~nnopt_course.pruning.wrapped_optimizer.WrappedOptimizer`;
+        TypeError, ValueError: as :class:`~nnopt_course.wrapped_optimizer.WrappedOptimizer`;
             an unknown penalty; a strength that is not a number ≥ 0. When training begins: a pattern
             that matches no kernel.
 

@@ -26,12 +26,12 @@ from typing import Any
 import pandas as pd
 from tqdm.std import tqdm
 
+from nnopt_course.patterns import select
 from nnopt_course.pruning import granularity as granularities
 from nnopt_course.pruning import masks as masks_of
 from nnopt_course.pruning.allocation import check_sparsity
 from nnopt_course.pruning.exempt import exempt
 from nnopt_course.pruning.granularity import Granularity
-from nnopt_course.pruning.patterns import select
 from nnopt_course.pruning.scores import Score, magnitude
 from nnopt_course.weights import clone, kernels, set_weights
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.graph import Call, Graph, read
-from nnopt_course.pruning.wrapped_optimizer import innermost
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import KERNEL_AXES, kernels, require_built, variables
+from nnopt_course.wrapped_optimizer import innermost
 
 keras = import_quietly("keras")
 

@@ -229,7 +229,9 @@ def test_per_layer_refuses(use, wishes, error, message):
 def test_a_wish_for_a_layer_that_is_not_there_is_refused():
     scores = {"a/kernel": np.ones(3), "b/kernel": np.ones(3)}
     for use in (lambda w: per_layer(w)(scores, 0.1), lambda w: overall(scores, w)):
-        with pytest.raises(ValueError, match="no layer matches 'c'; the prunable layers are a, b"):
+        with pytest.raises(
+            ValueError, match="no layer matches 'c'; the layers with kernels are a, b"
+        ):
             use({"a": 0.5, "c": 0.5})
 
 

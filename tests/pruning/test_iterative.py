@@ -465,7 +465,7 @@ def test_an_unknown_layer_is_refused_before_training():
     model = compiled(small(), pruner)
     before = kernels(model)
     with pytest.raises(
-        ValueError, match="no layer matches 'dense_\\*'; the prunable layers are hidden, logits"
+        ValueError, match="no layer matches 'dense_\\*'; the layers with kernels are hidden, logits"
     ):
         fit(model, pruner)
     for path, array in kernels(model).items():

@@ -172,7 +172,7 @@ def test_a_model_without_kernels_is_refused():
 @pytest.mark.parametrize("where", ["include", "exclude"])
 def test_an_unknown_layer_is_refused(mlp, where):
     with pytest.raises(
-        ValueError, match="no layer matches 'output'; the prunable layers are hidden, logits"
+        ValueError, match="no layer matches 'output'; the layers with kernels are hidden, logits"
     ):
         prune(mlp, 0.5, **{where: ["output"]})
 

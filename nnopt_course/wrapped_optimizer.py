@@ -3,7 +3,7 @@
 A subclass says what happens after each update (:meth:`WrappedOptimizer.after_update`). The state of
 both is part of the compiled train step on every backend, of checkpoints, and of ``.keras`` files.
 
-Used by :mod:`~nnopt_course.pruning.masked_optimizer` and :mod:`~nnopt_course.pruning.proximal`.
+Used by pruning and by quantization.
 """
 
 from __future__ import annotations

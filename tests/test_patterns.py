@@ -2,7 +2,7 @@
 
 import pytest
 
-from nnopt_course.pruning.patterns import select
+from nnopt_course.patterns import select
 
 PATHS = ["conv_1/kernel", "conv_2/kernel", "block/dense/kernel", "logits/kernel"]
 

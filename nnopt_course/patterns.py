@@ -31,7 +31,7 @@ def require_matches(paths: Iterable[str], patterns: Iterable[str]) -> None:
     for pattern in patterns:
         if not any(matches(path, pattern) for path in paths):
             known = ", ".join(map(_layer, paths))
-            raise ValueError(f"no layer matches {pattern!r}; the prunable layers are {known}")
+            raise ValueError(f"no layer matches {pattern!r}; the layers with kernels are {known}")
 
 
 def select(
