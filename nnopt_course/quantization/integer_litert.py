@@ -1,0 +1,320 @@
+"""Read a network of integers from a ``.tflite`` file that LiteRT's converter wrote.
+
+The file is a table of tensors and a list of operators. The reader turns each operator into an
+:class:`~nnopt_course.quantization.integer_network.Operation`: kernels as in Keras, and the scales
+of its tensors as fixed-point multipliers. It needs neither TensorFlow nor Keras.
+
+To read a further operator, add its name and a function ``(graph, operator) -> (kind, settings)`` to
+:data:`READERS`.
+
+Taught in: part 5, integers all the way down.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnopt_course.quantization.fixed_point import output_stage
+from nnopt_course.quantization.integer import Window
+from nnopt_course.quantization.integer_network import Network, Operation
+from nnopt_course.quantization.params import QuantParams
+from nnopt_course.quiet import import_quietly, silence
+
+__all__ = ["READERS", "from_litert"]
+
+#: Operators on shapes, which the converter writes for Flatten: the file knows the shapes anyway.
+_ON_SHAPES = ("SHAPE", "STRIDED_SLICE", "PACK")
+#: Range of the fused activation functions.
+_ACTIVATIONS = {"NONE": (None, None), "RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
+_INT32_MAX = np.iinfo(np.int32).max
+
+
+def from_litert(path: str | os.PathLike[str], *, rounding: str | None = None) -> Network:
+    """Read an int8 ``.tflite`` file.
+
+    LiteRT has three sets of kernels that round differently: the reference kernels
+    (``OpResolverType.BUILTIN_REF``), XNNPACK's, which it takes by default, and the optimized ones
+    (``BUILTIN_WITHOUT_DEFAULT_DELEGATES``). The network agrees with the first bit for bit.
+
+    Args:
+        path: a file as :func:`~nnopt_course.quantization.litert_recipes.full_int8` makes it: int8
+            input, activations, weights and output, one input, one output.
+        rounding: how every layer rounds, ``"single"`` or ``"double"``, see
+            :func:`~nnopt_course.quantization.fixed_point.multiply`; None as the reference kernels.
+            XNNPACK rounds once everywhere: with ``"single"`` all but a few outputs in a million
+            are the same as its own.
+
+    Returns:
+        A :class:`~nnopt_course.quantization.integer_network.Network`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, not int8 throughout, or has an operator, a fused
+            activation or a setting that is not supported (the message names it).
+    """
+    path = Path(path)
+    if rounding not in (None, "single", "double"):
+        raise ValueError(f"rounding must be None, 'single' or 'double'; received {rounding!r}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    graph = _Graph(path, rounding)
+    operators = [
+        operator
+        for operator in graph.operators
+        if not (graph.kind(operator) in _ON_SHAPES and graph.type(operator.outputs[0]) == "INT32")
+    ]
+    unknown = sorted({graph.kind(operator) for operator in operators} - READERS.keys())
+    if unknown:
+        raise ValueError(
+            f"{path}: expected the operators {', '.join(READERS)}; received {', '.join(unknown)}"
+        )
+    operations = []
+    for operator in operators:
+        activations = [i for i in operator.inputs if i >= 0 and not graph.is_constant(i)]
+        if graph.kind(operator) == "RESHAPE":
+            activations = activations[:1]  # The second is the shape.
+        for number in [*activations, operator.outputs[0]]:
+            graph.require_int8(number)
+        kind, settings = READERS[graph.kind(operator)](graph, operator)
+        operations.append(Operation(kind, tuple(activations), int(operator.outputs[0]), settings))
+    tensors = {graph.input, *(operation.output for operation in operations)}
+    return Network(
+        tuple(operations),
+        graph.input,
+        graph.output,
+        graph.shape(graph.input),
+        {number: graph.params(number) for number in tensors},
+    )
+
+
+class _Graph:
+    """What the file says, by the number of a tensor."""
+
+    def __init__(self, path: Path, rounding: str | None) -> None:
+        self.path = path
+        self._rounding = rounding
+        content = path.read_bytes()
+        if content[4:8] != b"TFL3":
+            raise ValueError(f"{path} is not a .tflite file: bytes 4 to 8 must be b'TFL3'")
+        try:  # LiteRT's interpreter verifies the file's structure; the schema's Python does not.
+            with silence():
+                import_quietly("ai_edge_litert.interpreter").Interpreter(model_content=content)
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"{path} is damaged or not supported: {reason}") from error
+        self._schema = import_quietly("ai_edge_litert.schema_py_generated")
+        self._model = self._schema.ModelT.InitFromObj(self._schema.Model.GetRootAs(content))
+        main = self._model.subgraphs[0]
+        if len(main.inputs) != 1 or len(main.outputs) != 1:
+            raise ValueError(
+                f"{path}: expected one input and one output; received {len(main.inputs)} and "
+                f"{len(main.outputs)}"
+            )
+        self.operators, self._tensors = main.operators, main.tensors
+        self.input, self.output = int(main.inputs[0]), int(main.outputs[0])
+        self.require_int8(self.input)
+
+    def kind(self, operator: Any) -> str:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        # Old files have the number in a byte of its own.
+        return self._name("BuiltinOperator", max(code.builtinCode, code.deprecatedBuiltinCode))
+
+    def rounding(self, operator: Any) -> str:
+        """How the reference kernels round: found by trying both, see the tests."""
+        reference = "single" if self.kind(operator) == "FULLY_CONNECTED" else "double"
+        return self._rounding or reference
+
+    def activation(self, operator: Any) -> str:
+        return self._name("ActivationFunctionType", operator.builtinOptions.fusedActivationFunction)
+
+    def padding(self, operator: Any) -> str:
+        return self._name("Padding", operator.builtinOptions.padding).lower()
+
+    def type(self, number: int) -> str:
+        return self._name("TensorType", self._tensors[number].type)
+
+    def _name(self, enumeration: str, value: int) -> str:
+        members = vars(getattr(self._schema, enumeration)).items()
+        return next((name for name, member in members if member == value), str(value))
+
+    def is_constant(self, number: int) -> bool:
+        return self._model.buffers[self._tensors[number].buffer].data is not None
+
+    def shape(self, number: int) -> tuple[int, ...]:
+        """Of one image, without the batch axis."""
+        return tuple(int(size) for size in self._tensors[number].shape[1:])
+
+    def constant(self, number: int, dtype: str) -> np.ndarray:
+        tensor = self._tensors[number]
+        if self.type(number) != dtype.upper() or not self.is_constant(number) or tensor.sparsity:
+            sparse = "sparse " if tensor.sparsity else ""
+            raise ValueError(
+                f"{self.path}: expected dense constant {dtype} weights; {self.label(number)} is "
+                f"{sparse}{self.type(number)}"
+            )
+        data = self._model.buffers[tensor.buffer].data
+        return np.frombuffer(data.tobytes(), dtype).reshape(tensor.shape)
+
+    def scales(self, number: int) -> np.ndarray:
+        """The scales of a kernel, float32, whose zero points must be 0."""
+        quantization = self._tensors[number].quantization
+        if np.any(quantization.zeroPoint):
+            raise ValueError(f"{self.path}: the zero points of {self.label(number)} are not all 0")
+        return np.asarray(quantization.scale, np.float32)
+
+    def params(self, number: int) -> QuantParams:
+        quantization = self._tensors[number].quantization
+        return QuantParams(quantization.scale[0], int(quantization.zeroPoint[0]))
+
+    def label(self, number: int) -> str:
+        name = self._tensors[number].name or b"without a name"
+        return f"tensor {number} ({name.decode(errors='replace')})"
+
+    def require_int8(self, number: int) -> None:
+        quantization = self._tensors[number].quantization
+        scales = [] if quantization is None or quantization.scale is None else quantization.scale
+        if self.type(number) != "INT8" or len(scales) != 1:
+            raise ValueError(
+                f"{self.path}: expected int8 activations with one scale each; "
+                f"{self.label(number)} is {self.type(number)} with {len(scales)}. Export with "
+                f"litert_recipes.full_int8"
+            )
+
+
+def _clamp(graph: _Graph, operator: Any) -> dict[str, int]:
+    """The fused activation function, as limits of the outputs."""
+    name = graph.activation(operator)
+    if name not in _ACTIVATIONS:
+        raise ValueError(
+            f"{graph.path}: expected a fused activation of {', '.join(_ACTIVATIONS)}; "
+            f"received {name}"
+        )
+    params, limits = graph.params(int(operator.outputs[0])), {"qmin": -128, "qmax": 127}
+    for limit, real in zip(limits, _ACTIVATIONS[name], strict=True):
+        if real is not None:
+            steps = np.float32(real) / params.scale
+            away = np.copysign(np.floor(np.abs(steps) + np.float32(0.5)), steps)
+            limits[limit] = int(np.clip(params.zero_point + int(away), -128, 127))
+    return limits
+
+
+def _weighted(graph: _Graph, operator: Any, kernel: np.ndarray) -> dict[str, Any]:
+    """What a layer with weights needs besides them: bias, zero point, output stage.
+
+    Args:
+        graph: the file.
+        operator: the layer.
+        kernel: one column an output: what is added up to form it.
+    """
+    source, weights, *bias = (int(number) for number in operator.inputs)
+    inputs, outputs = graph.params(source), graph.params(int(operator.outputs[0]))
+    q_bias = np.zeros(kernel.shape[1], np.int32)
+    if bias and bias[0] >= 0:
+        q_bias = graph.constant(bias[0], "int32")
+    largest = 255 * np.abs(kernel.astype(np.int64)).sum(axis=0) + np.abs(q_bias.astype(np.int64))
+    if (largest > _INT32_MAX).any():
+        raise ValueError(f"{graph.path}: sums with {graph.label(weights)} might not fit 32 bits")
+    scales = graph.scales(weights)
+    if len(scales) == 1:  # LiteRT forms this product in 32 bits, and those of channels in 64.
+        sums = (inputs.scale * scales).astype(np.float64)
+    else:
+        sums = inputs.scale.astype(np.float64) * scales
+    stage = output_stage(
+        sums / outputs.scale.astype(np.float64),
+        zero_point=int(outputs.zero_point),
+        rounding=graph.rounding(operator),
+        **_clamp(graph, operator),
+    )
+    return {"bias": q_bias, "zero_point": int(inputs.zero_point), "stage": stage}
+
+
+def _dense(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+    if operator.builtinOptions.weightsFormat != 0 or len(graph.shape(operator.inputs[0])) != 1:
+        raise ValueError(
+            f"{graph.path}: expected dense layers of vectors; {graph.label(operator.inputs[0])} "
+            f"has the shape {graph.shape(operator.inputs[0])} for each image"
+        )
+    kernel = graph.constant(operator.inputs[1], "int8").T
+    return "dense", {"kernel": kernel, **_weighted(graph, operator, kernel)}
+
+
+def _conv2d(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+    kernel = graph.constant(operator.inputs[1], "int8").transpose(1, 2, 3, 0)
+    if kernel.shape[2] != graph.shape(operator.inputs[0])[-1]:
+        raise ValueError(f"{graph.path}: expected no convolutions in groups; received one")
+    return "conv2d", {
+        "kernel": kernel,
+        "window": _window(graph, operator, kernel.shape[:2]),
+        **_weighted(graph, operator, kernel.reshape(-1, kernel.shape[-1])),
+    }
+
+
+def _depthwise(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+    [kernel] = graph.constant(operator.inputs[1], "int8")
+    height, width, outputs = kernel.shape
+    return "depthwise_conv2d", {
+        "kernel": kernel.reshape(height, width, graph.shape(operator.inputs[0])[-1], -1),
+        "window": _window(graph, operator, (height, width)),
+        **_weighted(graph, operator, kernel.reshape(-1, outputs)),
+    }
+
+
+def _pool(kind: str) -> Callable[[_Graph, Any], tuple[str, dict[str, Any]]]:
+    def read(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+        options = operator.builtinOptions
+        window = _window(graph, operator, (options.filterHeight, options.filterWidth))
+        return kind, {"window": window, **_clamp(graph, operator)}
+
+    return read
+
+
+def _window(graph: _Graph, operator: Any, size: tuple[int, int]) -> Window:
+    options = operator.builtinOptions
+    dilation = getattr(options, "dilationHFactor", 1), getattr(options, "dilationWFactor", 1)
+    return Window(size, (options.strideH, options.strideW), graph.padding(operator), dilation)
+
+
+def _add(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+    for number in operator.inputs:
+        if graph.is_constant(number) or graph.shape(number) != graph.shape(operator.outputs[0]):
+            raise ValueError(
+                f"{graph.path}: ADD must add two activations of one shape; "
+                f"{graph.label(number)} is not one"
+            )
+    inputs = [graph.params(int(number)) for number in operator.inputs]
+    outputs = graph.params(int(operator.outputs[0]))
+    rounding = graph.rounding(operator)
+    scales = [params.scale.astype(np.float64) for params in inputs]
+    fine = 2 * max(scales)
+    stage = output_stage(
+        fine / (2.0**20 * outputs.scale.astype(np.float64)),
+        zero_point=int(outputs.zero_point),
+        rounding=rounding,
+        **_clamp(graph, operator),
+    )
+    return "add", {
+        "zero_points": tuple(int(params.zero_point) for params in inputs),
+        "factors": tuple(output_stage(scale / fine, rounding=rounding) for scale in scales),
+        "stage": stage,
+    }
+
+
+def _reshape(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+    return "reshape", {"shape": graph.shape(operator.outputs[0])}
+
+
+#: How to read each operator.
+READERS: dict[str, Callable[[_Graph, Any], tuple[str, dict[str, Any]]]] = {
+    "ADD": _add,
+    "AVERAGE_POOL_2D": _pool("average_pool"),
+    "CONV_2D": _conv2d,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "FULLY_CONNECTED": _dense,
+    "MAX_POOL_2D": _pool("max_pool"),
+    "RESHAPE": _reshape,
+}

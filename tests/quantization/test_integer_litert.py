@@ -1,0 +1,247 @@
+"""Bit for bit what LiteRT's reference kernels give."""
+
+import numpy as np
+import pytest
+
+from nnopt_course import models
+from nnopt_course.data import calibration_batches
+from nnopt_course.quantization import litert_recipes as recipes
+from nnopt_course.quantization.affine import quantize
+from nnopt_course.quantization.integer_litert import from_litert
+from nnopt_course.quantization.integer_network import Network, Operation
+from nnopt_course.quantization.params import QuantParams
+from nnopt_course.quiet import import_quietly, silence
+from nnopt_course.transfer.targets import litert
+
+pytestmark = pytest.mark.keras
+keras = import_quietly("keras")
+L = keras.layers
+
+
+def reference(path, q, kernels="BUILTIN_REF"):
+    """What one of LiteRT's sets of kernels makes of integers."""
+    module = import_quietly("ai_edge_litert.interpreter")
+    with silence():
+        interpreter = module.Interpreter(
+            str(path), experimental_op_resolver_type=module.OpResolverType[kernels]
+        )
+        source = interpreter.get_input_details()[0]["index"]
+        interpreter.resize_tensor_input(source, q.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(source, q)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def randomized(model, seed=1):
+    """Biases, means and variances that are not what a fresh network has."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        values = np.asarray(weight)
+        if values.ndim == 1:
+            weight.assign(np.abs(values + rng.normal(size=values.shape) * 0.2) + 0.1)
+    return model
+
+
+def images(shape, n=200, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, *shape)).astype(np.float32)
+
+
+def exported(model, path, recipe=None):
+    x = images(model.input_shape[1:])
+    return litert.export(model, path, quantize=recipe or recipes.full_int8([x[:50]])).path
+
+
+def chain(shape, *layers):
+    keras.utils.set_random_seed(3)
+    return randomized(keras.Sequential([keras.Input(shape), *layers]))
+
+
+def residual():
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((9, 9, 3))
+    x = L.Conv2D(8, 3, padding="same", use_bias=False)(inputs)
+    x = L.ReLU()(L.BatchNormalization()(x))
+    y = L.BatchNormalization()(L.DepthwiseConv2D(3, padding="same")(x))
+    x = L.ReLU()(L.Add()([x, y]))
+    x = L.Add()([x, L.Conv2D(8, 1)(x)])
+    x = L.AveragePooling2D(3, strides=2, padding="same")(x)
+    return randomized(keras.Model(inputs, L.Dense(4)(L.Flatten()(x))))
+
+
+NETWORKS = {
+    "dense": lambda: chain((20,), L.Dense(30, activation="relu"), L.Dense(7)),
+    "dense-without-bias": lambda: chain((20,), L.Dense(30, use_bias=False), L.Dense(7)),
+    "one-output": lambda: chain((40,), L.Dense(1)),
+    "relu6": lambda: chain((20,), L.Dense(30, activation="relu6"), L.Dense(7)),
+    "conv-bn-relu": lambda: chain(
+        (8, 8, 3), L.Conv2D(6, 3, use_bias=False), L.BatchNormalization(), L.ReLU(), L.Conv2D(4, 2)
+    ),
+    "two-convolutions": lambda: chain(
+        (10, 7, 1), L.Conv2D(6, (3, 2), activation="relu"), L.Conv2D(4, (1, 3), padding="same")
+    ),
+    "strides": lambda: chain(
+        (11, 12, 2), L.Conv2D(5, 3, strides=2, padding="same"), L.Conv2D(4, 2, strides=2)
+    ),
+    "uneven-strides": lambda: chain((11, 12, 2), L.Conv2D(5, 3, strides=(3, 1), padding="same")),
+    "one-filter": lambda: chain((8, 8, 2), L.Conv2D(1, 3, padding="same")),
+    "depthwise": lambda: chain(
+        (8, 8, 3), L.DepthwiseConv2D(3, padding="same", activation="relu"), L.Conv2D(4, 1)
+    ),
+    "depthwise-multiplied": lambda: chain(
+        (9, 9, 3), L.DepthwiseConv2D(3, strides=2, padding="same", depth_multiplier=2)
+    ),
+    "max-pool": lambda: chain(
+        (9, 9, 2), L.Conv2D(4, 2), L.MaxPooling2D(3, strides=2, padding="same"), L.MaxPooling2D(2)
+    ),
+    "average-pool": lambda: chain(
+        (9, 9, 2), L.Conv2D(4, 2), L.AveragePooling2D(3, strides=2, padding="same")
+    ),
+    "residual": residual,
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_small_networks_agree_with_the_reference_kernels(name, tmp_path):
+    model = NETWORKS[name]()
+    path = exported(model, tmp_path / "m.tflite")
+    network = from_litert(path)
+    # Real images, some of them far out of the range, and all there is.
+    x = np.concatenate([images(model.input_shape[1:], 300, 5), 4 * images(network.input_shape, 50)])
+    q = quantize(x, network.params[network.input])
+    anything = np.random.default_rng(6).integers(-128, 128, q.shape).astype(np.int8)
+    q = np.concatenate([q, anything])
+    got, expected = network.run_integers(q), reference(path, q)
+    assert len(np.unique(expected)) > 20
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet_300_100", "lenet_5"])
+def test_ten_thousand_images_agree_bit_for_bit(name, tmp_path, mnist, mnist_image):
+    digits = mnist_image if name == "lenet_5" else mnist
+    recipe = recipes.full_int8(calibration_batches(digits.train.x))
+    path = litert.export(models.trained(name), tmp_path / "m.tflite", quantize=recipe).path
+    network = from_litert(path)
+    q = quantize(digits.test.x, network.params[network.input])
+    got = network.run_integers(q)
+    # The reference kernels take a millisecond an image for LeNet-5; the chapter runs them all.
+    count = 2000 if name == "lenet_5" else len(q)
+    np.testing.assert_array_equal(got[:count], reference(path, q[:count]))
+    right = (got.argmax(axis=1) == digits.test.y).mean()
+    assert right > 0.975
+    # XNNPACK is compared on all: it rounds once everywhere, and divides a few halves otherwise.
+    single = from_litert(path, rounding="single").run_integers(q)
+    differ = single != reference(path, q, "AUTO")
+    assert differ.mean() < 2e-4
+    if name == "lenet_5":
+        assert (got != single).sum() > 1000
+
+
+def test_predict_is_what_the_reference_kernels_mean_in_floats(tmp_path):
+    path = exported(NETWORKS["dense"](), tmp_path / "m.tflite")
+    network, x = from_litert(path), images((20,), 9)
+    params = network.params[network.output]
+    expected = reference(path, quantize(x, network.params[network.input])).astype(np.float32)
+    got = network.predict(x)
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, (expected - params.zero_point) * params.scale)
+
+
+def test_an_image_is_the_same_alone_and_among_others(tmp_path):
+    network = from_litert(exported(NETWORKS["two-convolutions"](), tmp_path / "m.tflite"))
+    x = images(network.input_shape, 130)
+    together = network.predict(x)
+    for n in (0, 63, 64, 129):
+        np.testing.assert_array_equal(network.predict(x[n : n + 1])[0], together[n])
+
+
+def test_steps_follow_an_image(tmp_path):
+    network = from_litert(exported(NETWORKS["max-pool"](), tmp_path / "m.tflite"))
+    q = quantize(images(network.input_shape, 2), network.params[network.input])
+    steps = list(network.steps(q))
+    assert [operation.kind for operation, _ in steps] == ["conv2d", "max_pool", "max_pool"]
+    assert [values.shape for _, values in steps] == [(2, 8, 8, 4), (2, 4, 4, 4), (2, 2, 2, 4)]
+    np.testing.assert_array_equal(steps[-1][1], network.run_integers(q))
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        pytest.param([L.Dense(3), L.Softmax()], "received SOFTMAX", id="softmax"),
+        pytest.param(
+            [L.Dense(3, activation="sigmoid"), L.Dense(3, activation="tanh")],
+            "received LOGISTIC, TANH",
+            id="two-of-them",
+        ),
+    ],
+)
+def test_unsupported_operators_are_named(layers, message, tmp_path):
+    path = exported(chain((6,), *layers), tmp_path / "m.tflite")
+    with pytest.raises(ValueError, match=f"expected the operators ADD, .* RESHAPE; {message}"):
+        from_litert(path)
+
+
+@pytest.mark.parametrize("recipe", [recipes.float32, recipes.dynamic_range])
+def test_files_with_floats_are_refused(recipe, tmp_path):
+    path = exported(chain((40,), L.Dense(40)), tmp_path / "m.tflite", recipe())
+    with pytest.raises(ValueError, match=r"expected int8 .* tensor 0 .* is FLOAT32"):
+        from_litert(path)
+
+
+def test_an_addition_of_a_constant_is_refused(tmp_path):
+    inputs = keras.Input((4, 4, 2))
+    x = L.MaxPooling2D(2)(L.Conv2D(2, 1)(inputs))
+    model = keras.Model(inputs, x + np.arange(1, 9, dtype=np.float32).reshape(1, 2, 2, 2))
+    path = exported(model, tmp_path / "m.tflite")
+    with pytest.raises(ValueError, match="ADD must add two activations"):
+        from_litert(path)
+
+
+def test_damaged_and_missing_files_are_refused(tmp_path):
+    path = exported(chain((6,), L.Dense(3)), tmp_path / "m.tflite")
+    content = path.read_bytes()
+    for name, damaged, message in [
+        ("half", content[: len(content) // 2], "damaged or not supported"),
+        ("text", b"not a model at all", "not a .tflite file"),
+        ("empty", b"", "not a .tflite file"),
+    ]:
+        file = tmp_path / name
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=message):
+            from_litert(file)
+    with pytest.raises(FileNotFoundError, match="no file"):
+        from_litert(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"rounding must be None, .* received 'up'"):
+        from_litert(path, rounding="up")
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.zeros((3, 19), np.int8), ValueError, r"shape \(n, 20\) .* received \(3, 19\)"),
+        (np.zeros((0, 20), np.int8), ValueError, "received \\(0, 20\\)"),
+        (np.zeros((3, 20), np.float32), TypeError, "expected int8 images; received float32"),
+    ],
+    ids=["shape", "none", "floats"],
+)
+def test_bad_images_are_refused(x, error, message, tmp_path):
+    network = from_litert(exported(NETWORKS["dense"](), tmp_path / "m.tflite"))
+    with pytest.raises(error, match=message):
+        network.run_integers(x)
+    with pytest.raises(ValueError, match="finite"):
+        network.predict(np.full((1, 20), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("operations", "message"),
+    [
+        ([Operation("softmax", (0,), 1, {})], "expected one of .* received 'softmax'"),
+        ([Operation("reshape", (2,), 1, {})], r"reads tensors \(2,\); .* there are \[0\]"),
+        ([Operation("reshape", (0,), 2, {})], "no operation writes the output, tensor 1"),
+    ],
+    ids=["unknown", "out-of-order", "no-output"],
+)
+def test_a_network_that_cannot_run_is_refused(operations, message):
+    params = {0: QuantParams(1.0, 0), 1: QuantParams(1.0, 0)}
+    with pytest.raises(ValueError, match=message):
+        Network(tuple(operations), 0, 1, (4,), params)
