@@ -236,12 +236,11 @@ def quantize_bias(
         weights: how its kernel is quantized, per tensor or per output channel.
 
     Returns:
-        Integers (channels,), int32, and their scale, float32: one a channel, or one number if the
-        weights have one.
+        Integers (channels,), int32, and their scale, float32, of the same shape as the weights'.
 
     Raises:
-        ValueError: if a bias is not finite or does not fit, the inputs are quantized per channel,
-            or the channels do not match.
+        ValueError: if a bias is not finite or does not fit, inputs are per channel, or the channels
+            do not match.
 
     Example:
         >>> inputs, weights = QuantParams(0.5, 3), QuantParams([0.25, 0.5], [0, 0], axis=1)
@@ -282,11 +281,8 @@ def _checked_range(
             f"lo and hi must be two numbers, or two vectors with an axis; received shapes "
             f"{lo.shape} and {hi.shape} with axis={axis}"
         )
-    finite = np.all(np.abs([lo, hi]) <= _FLOAT32.max)
-    if not (finite and (lo <= hi).all()):
-        raise ValueError(
-            f"lo and hi must be finite in float32, and lo <= hi; received {lo} and {hi}"
-        )
+    if not (np.all(np.abs([lo, hi]) <= _FLOAT32.max) and np.all(lo <= hi)):
+        raise ValueError(f"lo and hi must be finite float32, lo <= hi; received {lo} and {hi}")
     return lo, hi
 
 
