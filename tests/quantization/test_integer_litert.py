@@ -144,7 +144,8 @@ def test_predict_is_what_the_reference_kernels_mean_in_floats(tmp_path):
     expected = reference(path, quantize(x, network.params[network.input])).astype(np.float32)
     got = network.predict(x)
     assert got.dtype == np.float32
-    np.testing.assert_array_equal(got, (expected - params.zero_point) * params.scale)
+    real = (expected - np.float32(params.zero_point)) * params.scale
+    np.testing.assert_array_equal(got, real.astype(np.float32))
 
 
 def test_an_image_is_the_same_alone_and_among_others(tmp_path):

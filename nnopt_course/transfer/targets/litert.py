@@ -53,9 +53,11 @@ def export(model: Any, path: str | os.PathLike[str], *, quantize: Recipe | None 
         with silence(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             converter = tf.lite.TFLiteConverter.from_keras_model(model)
-            (float32() if quantize is None else quantize)(converter)
+            finish = (float32() if quantize is None else quantize)(converter)
             _check_calibration(converter.representative_dataset, tuple(model.input_shape[1:]))
             content = converter.convert()
+            if finish is not None:
+                content = finish(content)
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"LiteRT's converter refused {model.name!r}: {reason}") from error
