@@ -8,6 +8,7 @@ from nnopt_course.plotting.results import (
     accuracy_against_sparsity,
     layer_sensitivity,
     report_bars,
+    seed_ranges,
 )
 from nnopt_course.plotting.theme import COLORS, STYLE, style
 from nnopt_course.plotting.weights import (
@@ -26,6 +27,7 @@ __all__ = [
     "number_line",
     "report_bars",
     "rounding_error",
+    "seed_ranges",
     "style",
     "weight_histogram",
 ]

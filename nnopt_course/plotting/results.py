@@ -1,8 +1,9 @@
-"""Pictures of results: accuracy against sparsity, one column of a report."""
+"""Pictures of results: accuracy against sparsity, one column of a report, several seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,9 @@ from nnopt_course.plotting.theme import COLORS, GRAY, legend_above, new_axes, pe
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["accuracy_against_sparsity", "layer_sensitivity", "report_bars"]
+__all__ = ["accuracy_against_sparsity", "layer_sensitivity", "report_bars", "seed_ranges"]
+
+_COLORS = [COLORS[name] for name in ("blue", "vermilion", "green", "purple")]
 
 
 def accuracy_against_sparsity(
@@ -156,4 +159,54 @@ def report_bars(
         ax.set(xlabel=label, xticks=[])
         ax.spines["bottom"].set_visible(False)
         ax.grid(visible=False)
+    return ax
+
+
+def seed_ranges(
+    values: Mapping[str, Sequence[float]],
+    *,
+    label: str,
+    baseline: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """One row a method: a dot a seed, a line from the smallest to the largest, a bar at the mean.
+
+    Args:
+        values: by method, one number a seed.
+        label: name and unit of the numbers.
+        baseline: the number to compare with, drawn as an upright line.
+        ax: where to draw; a new figure if None.
+
+    Returns:
+        The axes, the first method on top.
+
+    Raises:
+        ValueError: if there is no method, or one has no number or one that is not finite.
+
+    Example:
+        >>> import matplotlib.pyplot as plt
+        >>> errors = {"at once": [2.9, 2.8, 2.9], "step by step": [2.4, 2.5, 2.3]}
+        >>> ax = seed_ranges(errors, label="error, %", baseline=1.8)
+        >>> [text.get_text() for text in ax.get_yticklabels()]
+        ['at once', 'step by step']
+        >>> plt.close()
+    """
+    rows = {name: np.asarray(numbers, dtype=float) for name, numbers in values.items()}
+    if not rows:
+        raise ValueError("expected at least one method; received none")
+    for name, numbers in rows.items():
+        if numbers.size == 0 or not np.isfinite(numbers).all():
+            raise ValueError(f"{name}: expected finite numbers, one a seed; received {numbers}")
+    with styled():
+        ax = new_axes(ax, height=1.1 + 0.42 * len(rows))
+        for place, (numbers, color) in enumerate(zip(rows.values(), cycle(_COLORS), strict=False)):
+            looks = {"color": color, "linestyle": "-", "marker": ""}
+            ax.plot([numbers.min(), numbers.max()], [place, place], **looks)
+            ax.plot([numbers.mean()] * 2, [place - 0.3, place + 0.3], **looks)
+            ax.plot(numbers, [place] * numbers.size, color=color, linestyle="", marker="o")
+        if baseline is not None:
+            ax.axvline(baseline, color=GRAY, linestyle=":", marker="")
+        ax.set_yticks(range(len(rows)), list(rows))
+        ax.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5))
+        ax.grid(axis="y", visible=False)
     return ax

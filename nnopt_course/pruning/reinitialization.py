@@ -2,7 +2,7 @@
 
 If the same masks do as well on other weights, it was not the weights that won.
 
-Taught in: part 3, when to prune.
+Taught in: part 3, when to remove.
 """
 
 from __future__ import annotations

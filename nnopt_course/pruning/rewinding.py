@@ -23,7 +23,7 @@ network this makes R + 1 trainings.
 Large networks and high learning rates have no tickets among their initial weights, but among those
 of a little later: rewind to :class:`EarlyWeights`.
 
-Taught in: part 3, when to prune.
+Taught in: part 3, when to remove.
 """
 
 from __future__ import annotations

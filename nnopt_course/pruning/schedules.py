@@ -19,7 +19,7 @@ While it trains, tfmot is one step off as well: it counts the step that is about
 that tfmot sets before step t + 1, so ``begin_step`` and ``end_step`` are our ``start`` and ``end``
 plus one.
 
-Taught in: part 3, remove what matters least.
+Taught in: part 3, remove what matters least, and when to remove.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ DRAW = {
         np.array([0.0, 0.4]), np.array([0.0, -0.4]), bound=0.5, **k
     ),
     "report_bars": lambda **k: plotting.report_bars(["a", "b"], [1.0, 2.0], label="bytes", **k),
+    "seed_ranges": lambda **k: plotting.seed_ranges(
+        {"a": [1.0, 2.0], "b": [3.0]}, label="error", baseline=2.5, **k
+    ),
 }
 
 
@@ -165,6 +168,20 @@ def test_bars_start_at_zero_and_the_first_is_on_top():
     assert ax.get_xlim()[0] == 0
 
 
+def test_each_seed_is_a_dot_on_the_range_of_its_method():
+    ax = plotting.seed_ranges({"a": [1.0, 3.0, 5.0], "b": [4.0]}, label="error", baseline=2.5)
+    drawn = [line.get_xydata().tolist() for line in ax.lines]
+    first, second, level = drawn[:3], drawn[3:6], drawn[6]
+    assert first == [[[1, 0], [5, 0]], [[3, -0.3], [3, 0.3]], [[1, 0], [3, 0], [5, 0]]]
+    assert second == [[[4, 1], [4, 1]], [[4, 0.7], [4, 1.3]], [[4, 1]]]
+    assert {x for x, _ in level} == {2.5}
+    assert [line.get_marker() for line in ax.lines[:3]] == ["", "", "o"]
+    assert ax.yaxis_inverted()
+    colors = [{line.get_color() for line in ax.lines[at : at + 3]} for at in (0, 3)]
+    assert [len(each) for each in colors] == [1, 1]
+    assert colors[0] != colors[1]
+
+
 def test_arrows_lead_from_each_value_to_its_level():
     ax = plotting.number_line([0.4, 0.9], [0.0, 1.0], levels=[0.0, 1.0], integers=[7, 8])
     arrows = [(text.xyann, text.xy) for text in ax.texts if isinstance(text, mpl.text.Annotation)]
@@ -212,6 +229,13 @@ def test_error_is_drawn_between_its_bounds():
         ),
         pytest.param(
             lambda: plotting.rounding_error(np.ones(2), np.ones(3), bound=1), r"\(2,\)", id="error"
+        ),
+        pytest.param(lambda: plotting.seed_ranges({}, label=""), "at least one", id="no-method"),
+        pytest.param(
+            lambda: plotting.seed_ranges({"a": []}, label=""), "a: expected", id="no-seed"
+        ),
+        pytest.param(
+            lambda: plotting.seed_ranges({"a": [np.inf]}, label=""), r"finite.*inf", id="infinite"
         ),
         pytest.param(
             lambda: plotting.report_bars(["a"], [-1.0], label=""),
