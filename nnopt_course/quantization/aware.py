@@ -1,0 +1,306 @@
+"""Quantization-aware training: a network that trains with the rounding of its integers.
+
+:func:`prepare` makes the network, Keras' own ``fit`` trains it, :func:`strip` gives back an
+ordinary one. :mod:`~nnopt_course.quantization.aware_litert` writes it to a file of integers with
+exactly the trained ranges. It takes Sequential and functional models with Dense, Conv2D and
+DepthwiseConv2D layers, and BatchNormalization wherever it stands, on the TensorFlow and the JAX
+backend.
+
+References:
+    B. Jacob et al. Quantization and training of neural networks for efficient
+    integer-arithmetic-only inference. CVPR 2018, section 3.
+
+Taught in: part 5, quantization-aware training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from nnopt_course.layer_report import LayerReport
+from nnopt_course.quantization.fake_quant import ActivationQuantizer
+from nnopt_course.quantization.placement import (
+    COMPUTE,
+    Place,
+    activation_name,
+    fixed_range,
+    place,
+)
+from nnopt_course.quantization.quantized_layer import QuantizedLayer
+from nnopt_course.quantization.rewrite import Copies, Flat, Step, flatten, rebuild
+from nnopt_course.quantization.scheme import Scheme
+from nnopt_course.quiet import import_quietly
+
+keras = import_quietly("keras")
+
+__all__ = ["Prepared", "freeze", "prepare", "quantized_layers", "quantizers", "strip"]
+
+_FUSED = ("linear", "relu", "relu6")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What :func:`prepare` gives back.
+
+    Args:
+        model: a new model, not compiled, with fake quantization.
+        report: what each layer got, and why some were left alone.
+    """
+
+    model: Any
+    report: LayerReport
+
+
+def prepare(
+    model: Any,
+    scheme: Scheme | None = None,
+    *,
+    layers: Mapping[str, Scheme] | None = None,
+    include: Sequence[str] | str = ("*",),
+    exclude: Sequence[str] | str = (),
+) -> Prepared:
+    """Put fake quantization into a model. The given model stays as it is.
+
+    Models inside the model are unfolded: their layers are then called ``outer_inner``. What is not
+    supported, and custom layers, are copied and stay in float.
+
+    Args:
+        model: a built Sequential or functional model of Keras 3, trained as a rule.
+        scheme: how layers are quantized; by default ``Scheme()``, 8 bits everywhere.
+        layers: glob over layer names → another scheme; the first that matches counts.
+        include: globs over names of layers with kernels; only these are quantized.
+        exclude: globs over layer names that are left in float.
+
+    Returns:
+        The new model and a report: ``layer, kind, weight_bits, activation_bits, note``.
+
+    Raises:
+        TypeError, ValueError: the model is not a built Sequential or functional Keras 3 model, a
+            weight is not finite, a pattern matches no layer, or nothing is left to quantize.
+
+    Example:
+        >>> from nnopt_course import models
+        >>> print(prepare(models.mlp(), Scheme(weight_bits=4), exclude="logits").report)
+         layer  kind weight_bits activation_bits     note
+        hidden Dense           4               8
+        logits Dense           -               - excluded
+    """
+    flat = flatten(model)
+    _require_finite(model)
+    names = [step.name for step in flat.steps if not step.is_input]
+    kernels = [step.name for step in flat.steps if step.kind in COMPUTE]
+    include, exclude = _globs(include), _globs(exclude)
+    layers = dict(layers or {})
+    _require_known(kernels, include)
+    _require_known(names, [*exclude, *layers])
+    default = scheme or Scheme()
+
+    def scheme_of(step: Step) -> Scheme | str:
+        if _any_match(step.name, exclude):
+            return "excluded"
+        if step.kind in COMPUTE and not _any_match(step.name, include):
+            return "not included"
+        return next((s for glob, s in layers.items() if fnmatchcase(step.name, glob)), default)
+
+    places = place(flat, scheme_of)
+    if not any(found.scheme for found in places):
+        rows = _report(flat, places).rows
+        reasons = "; ".join(f"{row['layer']}: {row['note']}" for row in rows)
+        raise ValueError(f"expected a layer to quantize; received {reasons}")
+    return Prepared(_insert(flat, places), _report(flat, places))
+
+
+def _insert(flat: Flat, places: list[Place]) -> Any:
+    copies, taken = Copies(), {step.name for step in flat.steps}
+    found_of = dict(zip(map(id, flat.steps), places, strict=True))
+    after: dict[int, Any] = {}  # tensor → its quantizer
+
+    def quantizer(name: str, **options: Any) -> Any:
+        return ActivationQuantizer(name=_unused(f"{name}_quantizer", taken), **options)
+
+    def visit(step: Step, tensors: list[Any], call: Callable[..., Any]) -> Sequence[Any]:
+        found = found_of[id(step)]
+        if step.is_input:
+            made = tensors
+        elif found.skip:
+            return tensors
+        elif found.scheme is not None and step.kind in COMPUTE:
+            made = [_compute(step, found, copies, call)]
+        else:
+            made = keras.tree.flatten(call(copies.of(step)))
+        name, bits = activation_name(step.layer), found.quantizer
+        if found.scheme is not None and step.kind in COMPUTE and name not in _FUSED:
+            # LiteRT has no kernel that computes the two at once: it rounds between them, too.
+            if found.scheme.activation_bits is not None:
+                made = [quantizer(f"{step.name}_sum", bits=found.scheme.activation_bits)(made[0])]
+            activation = keras.layers.Activation(
+                step.layer.activation, name=_unused(f"{step.name}_activation", taken)
+            )
+            made = [activation(made[0])]
+        if bits is not None:
+            known = None if step.is_input or found.scheme is None else fixed_range(name, bits)
+            after[step.outputs[0]] = quantizer(step.name, bits=bits, fixed=known)
+            return [after[step.outputs[0]](made[0])]
+        return [after[found.again](made[0])] if found.again in after else made
+
+    new = rebuild(flat, visit)
+    copies.fill()
+    return new
+
+
+def _compute(step: Step, found: Place, copies: Copies, call: Callable[..., Any]) -> Any:
+    def make() -> tuple[Any, Callable[[Any], None]]:
+        config = {**step.layer.get_config(), "name": step.name}
+        if activation_name(step.layer) not in _FUSED:
+            config["activation"] = "linear"
+        layer = type(step.layer).from_config(config)
+        norm = found.folded
+        norm_copy = None if norm is None else type(norm).from_config(norm.get_config())
+        return QuantizedLayer(layer, norm_copy, scheme=found.scheme), fill
+
+    def fill(new: QuantizedLayer) -> None:
+        new.layer.set_weights(step.layer.get_weights())
+        if found.folded is not None:
+            new.batch_norm.set_weights(found.folded.get_weights())
+        new.choose_steps()
+
+    return call(copies.instead(step, make))
+
+
+def strip(model: Any, *, quantized: bool = True) -> Any:
+    """Take fake quantization out of a model: an ordinary Keras model, BatchNormalization folded.
+
+    Args:
+        model: a model made by :func:`prepare`. It stays as it is.
+        quantized: give kernels the values that the integers stand for; otherwise the float values
+            that were trained.
+
+    Returns:
+        A functional model of Keras' own layers (and the custom ones), not compiled. Activations
+        are not rounded.
+
+    Raises:
+        ValueError: nothing in the model is fake-quantized.
+
+    Example:
+        >>> from nnopt_course import models
+        >>> [type(layer).__name__ for layer in strip(prepare(models.mlp()).model).layers]
+        ['InputLayer', 'Dense', 'Dense']
+    """
+    require_prepared(model)
+    copies = Copies()
+
+    def visit(step: Step, tensors: list[Any], call: Callable[..., Any]) -> Sequence[Any]:
+        if step.is_input or isinstance(step.layer, ActivationQuantizer):
+            return tensors
+        if not isinstance(step.layer, QuantizedLayer):
+            return keras.tree.flatten(call(copies.of(step)))
+
+        def make() -> tuple[Any, Callable[[Any], None]]:
+            layer = step.layer
+            kernel = layer.quantized_kernel() if quantized else layer.folded_kernel()
+            plain, arrays = layer.plain(kernel)
+            return plain, lambda new: new.set_weights(arrays)
+
+        return [call(copies.instead(step, make))]
+
+    new = rebuild(flatten(model), visit)
+    copies.fill()
+    return new
+
+
+def freeze(model: Any, *, batch_norm: bool = True) -> None:
+    """Freeze the ranges of a model's activations, in place: more training leaves them alone.
+
+    Toward the end of a training it lets the weights settle. Compile the model again after it.
+
+    Args:
+        model: a model made by :func:`prepare`.
+        batch_norm: let folded BatchNormalizations use their moving statistics from now on.
+
+    Raises:
+        ValueError: nothing in the model is fake-quantized.
+    """
+    require_prepared(model)
+    for quantizer in quantizers(model):
+        quantizer.trainable = False
+    for layer in quantized_layers(model) if batch_norm else ():
+        if layer.batch_norm is not None:
+            layer.batch_norm.trainable = False
+
+
+def quantizers(model: Any) -> Iterator[ActivationQuantizer]:
+    """The quantizers of activations in a model, in the order of its layers."""
+    return (layer for layer in model.layers if isinstance(layer, ActivationQuantizer))
+
+
+def quantized_layers(model: Any) -> Iterator[QuantizedLayer]:
+    """The layers with fake-quantized kernels in a model, in the order of its layers."""
+    return (layer for layer in model.layers if isinstance(layer, QuantizedLayer))
+
+
+def require_prepared(model: Any) -> None:
+    """Refuse a model without fake quantization.
+
+    Raises:
+        TypeError: it is not a Keras model.
+        ValueError: nothing in it is fake-quantized.
+    """
+    if not hasattr(model, "layers"):
+        raise TypeError(f"expected a Keras model; received {type(model).__name__}")
+    if not any(True for _ in quantized_layers(model)) and not any(True for _ in quantizers(model)):
+        raise ValueError(
+            f"expected a model made by prepare; nothing in {model.name!r} is quantized"
+        )
+
+
+def _report(flat: Flat, places: list[Place]) -> LayerReport:
+    rows = []
+    for step, found in zip(flat.steps, places, strict=True):
+        if step.is_input:
+            continue
+        scheme = found.scheme or Scheme(None, None)
+        weight_bits = scheme.weight_bits if step.kind in COMPUTE else None
+        rows.append(
+            {
+                "layer": step.name,
+                "kind": step.kind,
+                "weight_bits": weight_bits or "-",
+                "activation_bits": scheme.activation_bits or "-",
+                "note": found.note,
+            }
+        )
+    return LayerReport(rows)
+
+
+def _require_finite(model: Any) -> None:
+    for weight in model.weights:
+        values = keras.ops.convert_to_numpy(weight)
+        if values.dtype.kind == "f" and not (abs(values) < float("inf")).all():
+            raise ValueError(f"weights must be finite; {weight.path} holds NaN or infinity")
+
+
+def _globs(given: Sequence[str] | str) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _any_match(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _require_known(names: Sequence[str], globs: Sequence[str]) -> None:
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise ValueError(f"no layer matches {glob!r}; the layers are {', '.join(names)}")
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """The name, with a number if another layer has it."""
+    number, chosen = 1, name
+    while chosen in taken:
+        number, chosen = number + 1, f"{name}_{number + 1}"
+    taken.add(chosen)
+    return chosen

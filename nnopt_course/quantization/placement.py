@@ -1,0 +1,289 @@
+"""Where fake quantization goes in a network: where LiteRT's integer kernels round.
+
+LiteRT computes a layer, its bias and its ReLU at once and rounds the result; so there is one
+quantizer after each such group and one after each input of the network. What only moves numbers
+about (pooling, reshaping) keeps the range of its input. Tensors that are concatenated share the
+range of the result. Sigmoid, tanh and softmax have known ranges.
+
+Pure: it looks at the calls of a model and says what shall be done; :mod:`aware
+<nnopt_course.quantization.aware>` does it.
+
+References:
+    LiteRT 8-bit quantization specification.
+
+Taught in: part 5, quantization-aware training.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nnopt_course.quantization.scheme import Scheme
+
+if TYPE_CHECKING:
+    from nnopt_course.quantization.rewrite import Flat, Step
+
+__all__ = ["COMPUTE", "Place", "activation_name", "fixed_range", "place"]
+
+#: Layers whose kernels are quantized.
+COMPUTE = frozenset({"Dense", "Conv2D", "DepthwiseConv2D"})
+#: Layers and operators that move numbers about, or average them: the range of their input holds.
+SAME_RANGE = frozenset(
+    {
+        "ActivityRegularization",
+        "AlphaDropout",
+        "AveragePooling2D",
+        "Cropping2D",
+        "Dropout",
+        "ExpandDims",
+        "Flatten",
+        "GaussianDropout",
+        "GaussianNoise",
+        "GetItem",
+        "GlobalMaxPooling2D",
+        "Identity",
+        "MaxPooling2D",
+        "MaxPool",
+        "Permute",
+        "RepeatVector",
+        "Reshape",
+        "SpatialDropout2D",
+        "Squeeze",
+        "Transpose",
+        "ZeroPadding2D",
+    }
+)
+#: Of these, the ones that round: their output is quantized again, by the same range.
+ROUNDING = frozenset({"AveragePooling2D"})
+#: Layers and operators that compute without a kernel: their output has a range of its own.
+OWN_RANGE = frozenset(
+    {
+        "Activation",
+        "Add",
+        "Average",
+        "BatchNormalization",
+        "Concatenate",
+        "ELU",
+        "Gelu",
+        "GlobalAveragePooling2D",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyReLU",
+        "LeakyRelu",
+        "Maximum",
+        "Mean",
+        "Minimum",
+        "Multiply",
+        "PReLU",
+        "ReLU",
+        "Relu",
+        "Relu6",
+        "Rescaling",
+        "Sigmoid",
+        "Silu",
+        "Softmax",
+        "Subtract",
+        "Tanh",
+        "UpSampling2D",
+    }
+)
+
+
+@dataclass
+class Place:
+    """What is done to one call.
+
+    Args:
+        scheme: how the layer is quantized; None if it stays as it is.
+        quantizer: bits of the quantizer after it; None for none.
+        folded: for a layer with a kernel, the BatchNormalization that goes into it.
+        skip: the call is gone, it is folded into the one before.
+        again: the number of a tensor by whose quantizer the output is quantized once more.
+        note: for the report.
+    """
+
+    scheme: Scheme | None = None
+    quantizer: int | None = None
+    folded: Any = None
+    skip: bool = False
+    again: int | None = None
+    note: str = ""
+    consumers: list[int] = field(default_factory=list, repr=False)
+
+
+def place(flat: Flat, scheme_of: Callable[[Step], Scheme | str]) -> list[Place]:
+    """Decide for each call of a model.
+
+    Args:
+        flat: the calls.
+        scheme_of: the scheme of a layer, or the reason why it is left alone.
+
+    Returns:
+        One :class:`Place` a call.
+    """
+    steps = flat.steps
+    consumers: dict[int, list[int]] = defaultdict(list)
+    for number, step in enumerate(steps):
+        for key in step.inputs:
+            consumers[key].append(number)
+    for key in flat.outputs:
+        consumers[key].append(len(steps))  # The caller.
+    places = []
+    in_float: set[int] = set()  # Tensors that layers make which are left alone.
+    for step in steps:
+        found = _first_look(step, scheme_of)
+        follows = bool(step.inputs) and in_float.issuperset(step.inputs)
+        if follows and step.kind not in COMPUTE and found.scheme is not None:
+            found = Place(note="left in float as its inputs are")
+        if found.scheme is None and (follows or not (step.is_input or step.kind in SAME_RANGE)):
+            in_float.update(step.outputs)
+        found.consumers = sorted({number for key in step.outputs for number in consumers[key]})
+        places.append(found)
+    _fold(steps, places)
+    _put_quantizers(steps, places)
+    _repeat_quantizers(steps, places)
+    return places
+
+
+def _first_look(step: Step, scheme_of: Callable[[Step], Scheme | str]) -> Place:
+    if step.is_input or step.kind in SAME_RANGE:
+        return Place()
+    reason = _unsupported(step)
+    if reason:
+        return Place(note=reason)
+    scheme = scheme_of(step)
+    if isinstance(scheme, str):
+        return Place(note=scheme)
+    if scheme.is_float or (step.kind not in COMPUTE and scheme.activation_bits is None):
+        return Place(note="" if step.kind not in COMPUTE else "left in float")
+    return Place(scheme=scheme)
+
+
+def _unsupported(step: Step) -> str:
+    """Why a call cannot be quantized; empty if it can."""
+    # Callables of Keras' own; a user's class of the same name is another layer.
+    if not type(step.layer).__module__.startswith("keras."):
+        return "custom layer: left in float"
+    if step.kind not in COMPUTE | OWN_RANGE:
+        return f"{step.kind} is not supported: left in float"
+    if getattr(step.layer, "quantization_mode", None):
+        return "quantized by Keras already"
+    if getattr(step.layer, "data_format", "channels_last") != "channels_last":
+        return "channels_first is not supported: left in float"
+    if step.kind in COMPUTE and getattr(step.layer, "lora_enabled", False):
+        return "has a LoRA: left in float"
+    if any(not str(t.dtype).startswith(("float", "bfloat")) for t in step.call.node.output_tensors):
+        return "no real numbers"
+    return ""
+
+
+def _fold(steps: tuple[Step, ...], places: list[Place]) -> None:
+    """Find the BatchNormalizations that go into the kernel before them."""
+    for number, step in enumerate(steps):
+        if step.kind not in COMPUTE or places[number].scheme is None or step.count > 1:
+            continue
+        after = places[number].consumers
+        if len(after) != 1 or after[0] >= len(steps) or activation_name(step.layer) != "linear":
+            continue
+        norm = steps[after[0]]
+        rank = len(norm.call.output_shapes[0])
+        if (
+            norm.kind == "BatchNormalization"
+            and not _unsupported(norm)
+            and norm.count == 1
+            and not (norm.call.trains or norm.call.masked)
+            and norm.layer.axis in (-1, rank - 1)
+        ):
+            places[number].folded = norm.layer
+            places[number].consumers = places[after[0]].consumers
+            places[after[0]] = Place(skip=True, note=f"folded into {step.name}")
+
+
+def _put_quantizers(steps: tuple[Step, ...], places: list[Place]) -> None:
+    """Give each call that makes numbers a quantizer, unless the next one rounds them anyway."""
+    needs = [None] * (len(steps) + 1)  # The bits in which somebody wants a call's outputs.
+    for number in reversed(range(len(steps))):
+        step, found = steps[number], places[number]
+        for after in found.consumers:
+            if after == len(steps):
+                continue
+            scheme = places[after].scheme
+            wanted = scheme.activation_bits if scheme else None
+            if wanted is None and _passes(steps[after], places[after]):
+                wanted = needs[after]
+            needs[number] = needs[number] or wanted
+        if found.skip or (not step.is_input and step.kind in SAME_RANGE):
+            continue
+        if found.scheme is None:
+            floats = all(
+                str(tensor.dtype).startswith(("float", "bfloat"))
+                for tensor in step.call.node.output_tensors
+            )
+            found.quantizer = needs[number] if floats and len(step.outputs) == 1 else None
+        elif not _rounded_by_the_next(number, steps, places):
+            found.quantizer = found.scheme.activation_bits
+
+
+def _passes(step: Step, found: Place) -> bool:
+    return found.skip or step.kind in SAME_RANGE
+
+
+def _rounded_by_the_next(number: int, steps: tuple[Step, ...], places: list[Place]) -> bool:
+    """Whether the only one that uses an output is a ReLU computed with it, or a concatenation."""
+    after = [n for n in places[number].consumers if n < len(steps)]
+    if len(places[number].consumers) != 1 or not after or places[after[0]].scheme is None:
+        return False
+    if steps[after[0]].kind == "Concatenate":
+        return True
+    step = steps[number]
+    joins = step.kind in COMPUTE | {"Add", "BatchNormalization", "Subtract", "Multiply"}
+    plain = step.kind not in COMPUTE or activation_name(step.layer) == "linear"
+    return joins and plain and activation_name(steps[after[0]].layer) in ("relu", "relu6")
+
+
+def _repeat_quantizers(steps: tuple[Step, ...], places: list[Place]) -> None:
+    """What rounds by the range of its input is quantized with that input's own quantizer."""
+    source: dict[int, int] = {}  # tensor → the tensor whose quantizer made its range
+    for step, found in zip(steps, places, strict=True):
+        if found.quantizer is not None:
+            source.update({key: key for key in step.outputs})
+        elif _passes(step, found) and step.inputs and step.inputs[0] in source:
+            source[step.outputs[0]] = source[step.inputs[0]]
+            if step.kind in ROUNDING:
+                found.again = source[step.inputs[0]]
+
+
+def activation_name(layer: Any) -> str:
+    """``"linear"``, ``"relu"``, …: what a layer does to each number last; ``"other"`` if unknown.
+
+    Example:
+        >>> from nnopt_course import models
+        >>> [activation_name(layer) for layer in models.mlp().layers]
+        ['relu', 'linear']
+    """
+    kind = type(layer).__name__
+    if kind == "ReLU":
+        if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6, 6.0):
+            return "other"
+        return "relu" if layer.max_value is None else "relu6"
+    if kind in ("Relu", "Relu6", "Sigmoid", "Tanh", "Softmax"):
+        return kind.lower()
+    if hasattr(layer, "activation") and kind in COMPUTE | {"Activation"}:
+        return getattr(layer.activation, "__name__", "other")
+    return "other"
+
+
+def fixed_range(name: str, bits: int) -> tuple[float, float] | None:
+    """The range of an activation function that LiteRT prescribes; None if it has none.
+
+    Example:
+        >>> fixed_range("sigmoid", 8), fixed_range("tanh", 8), fixed_range("relu", 8)
+        ((0.0, 0.99609375), (-1.0, 0.9921875), None)
+    """
+    step = 2.0**-bits
+    if name in ("sigmoid", "softmax"):
+        return (0.0, 1.0 - step)
+    return (-1.0, 1.0 - 2 * step) if name == "tanh" else None
