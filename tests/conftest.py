@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # A clean clone proves the training too: the tests never read a user's cache.
 os.environ.setdefault("NNOPT_CACHE", str(Path(__file__).parents[1] / ".cache" / "nnopt"))
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+
+# An example takes longer while the machine is busy: no reason to fail.
+settings.register_profile("course", deadline=None)
+settings.load_profile("course")
 
 
 @pytest.fixture(scope="session")

@@ -164,7 +164,7 @@ def least_divergence(
     if not ends.size:
         return min(histogram.lo, 0.0), max(histogram.hi, 0.0)
     cost = divergences(counts, *kept[:, wide], levels=levels)
-    t = ends[np.flatnonzero(cost <= cost.min() + 1e-12)[-1]] * histogram.width
+    t = float(ends[np.flatnonzero(cost <= cost.min() + 1e-12)[-1]]) * histogram.width
     return max(min(histogram.lo, 0.0), -t), min(max(histogram.hi, 0.0), t)
 
 
@@ -217,8 +217,7 @@ def divergences(
             own -= xlogy(counts[end], counts[end])
             cross += xlogy(beyond, np.where(counts[end] > 0, mean[:, at], 0.0))
         divergence = (own - cross) / total + np.log(np.maximum(inside, 1) / total)
-        # Never below zero but for rounding.
-        found[rows] = np.where(inside > 0, np.maximum(divergence, 0.0), np.inf)
+        found[rows] = np.maximum(divergence, 0.0)  # Below zero there is only rounding.
     return found
 
 

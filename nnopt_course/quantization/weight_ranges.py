@@ -38,7 +38,9 @@ def weight_params(
     Args:
         w: weights, any shape, finite.
         bits: width of the integers, 2 to 16.
-        axis: one scale per index of this axis (per channel); None is one for all.
+        axis: one scale per index of this axis (per channel); None is one for all. The channels of a
+            depthwise kernel lie on two axes, (height, width, inputs, multiplier): reshape it to
+            (height, width, inputs · multiplier) first.
         rule: how to find the range of each channel; None for the smallest squared error.
             ``minmax()`` gives what :func:`~nnopt_course.quantization.affine.params_for` does.
 

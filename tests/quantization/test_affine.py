@@ -314,6 +314,14 @@ def test_a_range_that_is_none_is_refused(arguments, message):
         choose_params(*arguments)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_as_many_lower_as_upper_ends(channels):
+    with pytest.raises(
+        ValueError, match=rf"received shapes \({channels},\) and \(3,\) with axis=0"
+    ):
+        choose_params(np.zeros(channels), np.ones(3), axis=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

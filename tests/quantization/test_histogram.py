@@ -105,6 +105,7 @@ def test_quantile_is_numpys_to_within_a_bin(x, q):
         pytest.param([3.0], 0.37, 3.0, id="one-value"),
         pytest.param([0.0], 0.37, 0.0, id="one-zero"),
         pytest.param([-2.0, 5.0], 0.0, -2.0, id="smallest"),
+        pytest.param([3.0, 5.0], 0.0, 3.0, id="smallest-above-zero"),
         pytest.param([-2.0, 5.0], 1.0, 5.0, id="largest"),
     ],
 )

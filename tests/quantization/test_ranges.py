@@ -93,7 +93,7 @@ def test_four_bits_gain_from_clipping_an_outlier():
 
 @every_rule
 @given(batches=BATCHES)
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_a_range_lies_in_what_was_observed_and_zero(rule, batches):
     values = np.concatenate([b.ravel() for b in batches])
     lo, hi = observe(batches, rule)
@@ -104,7 +104,7 @@ def test_a_range_lies_in_what_was_observed_and_zero(rule, batches):
 
 @pytest.mark.parametrize("name", [name for name in RULES if name != "moving-average"])
 @given(batches=BATCHES, data=st.data())
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 def test_batches_and_their_order_do_not_matter_but_to_the_average(name, batches, data):
     shuffled = data.draw(st.permutations(batches))
     at_once = [np.concatenate([b.ravel() for b in batches])]

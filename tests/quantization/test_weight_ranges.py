@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.optimize import minimize_scalar
@@ -82,7 +82,6 @@ def test_a_rule_finds_the_ends_of_each_channel(axis, bits):
            elements=st.floats(-1e6, 1e6, width=32).map(lambda v: v if abs(v) > 1e-6 else 0.0)),
     st.integers(2, 16),
 )  # fmt: skip
-@settings(deadline=None)
 def test_never_worse_than_the_largest_weight_and_always_symmetric(w, bits):
     params, plain = (
         weight_params(w, bits=bits, axis=0),
