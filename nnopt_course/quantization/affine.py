@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnopt_course.quantization.params import QuantParams, check_bits, check_values
+from nnopt_course.quantization.params import QuantParams, check_axis, check_bits, check_values
 
 __all__ = [
     "choose_params",
@@ -129,9 +129,7 @@ def params_for(
     if axis is None:
         lo, hi = x.min(), x.max()
     else:
-        if not -x.ndim <= axis < x.ndim:
-            raise ValueError(f"axis must be in [{-x.ndim}, {x.ndim}); received {axis}")
-        axis %= x.ndim
+        axis = check_axis(axis, x.ndim)
         others = tuple(i for i in range(x.ndim) if i != axis)
         lo, hi = x.min(axis=others), x.max(axis=others)
     return choose_params(lo, hi, bits=bits, signed=signed, symmetric=symmetric, axis=axis)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["QuantParams", "check_bits", "check_values"]
+__all__ = ["QuantParams", "check_axis", "check_bits", "check_values"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +102,27 @@ def check_bits(bits: int) -> None:
         raise TypeError(f"bits must be an integer; received {bits!r}")
     if not 2 <= bits <= 16:
         raise ValueError(f"bits must be in [2, 16]; received {bits}")
+
+
+def check_axis(axis: int, dimensions: int) -> int:
+    """Refuse an axis that an array does not have.
+
+    Returns:
+        The axis, counted from the first one.
+
+    Raises:
+        TypeError: if it is not an integer.
+        ValueError: if there is no such axis.
+
+    Example:
+        >>> check_axis(-1, 4)
+        3
+    """
+    if not _is_integer(axis):
+        raise TypeError(f"axis must be an integer; received {axis!r}")
+    if not -dimensions <= axis < dimensions:
+        raise ValueError(f"axis must be in [{-dimensions}, {dimensions}); received {axis}")
+    return axis % dimensions
 
 
 def check_values(x: np.ndarray) -> np.ndarray:

@@ -296,6 +296,14 @@ def test_bits_out_of_range_are_refused(bits, error):
 def test_an_axis_that_does_not_exist_is_refused(axis):
     with pytest.raises(ValueError, match=rf"axis must be in \[-2, 2\); received {axis}"):
         params_for(np.ones((2, 2)), axis=axis)
+    with pytest.raises(ValueError, match=rf"2 channels on axis {axis}; received shape \(2, 2\)"):
+        quantize(np.ones((2, 2)), QuantParams([1.0, 1.0], [0, 0], axis=axis))
+
+
+@pytest.mark.parametrize("axis", [0.5, "0", True])
+def test_an_axis_that_is_no_integer_is_refused(axis):
+    with pytest.raises(TypeError, match=f"axis must be an integer; received {axis!r}"):
+        params_for(np.ones((2, 2)), axis=axis)
 
 
 @pytest.mark.parametrize(
