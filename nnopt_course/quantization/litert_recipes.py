@@ -33,6 +33,8 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.quantization.calibration_inputs import check_calibration
+
 __all__ = [
     "Recipe",
     "dynamic_range",
@@ -123,7 +125,7 @@ def int16_activations(calibration: Sequence[np.ndarray]) -> Recipe:
 
 
 def _integers(calibration: Sequence[np.ndarray], operators: str, activations: str) -> Recipe:
-    batches = _checked(calibration)
+    batches = check_calibration(calibration)
 
     def representative() -> Iterator[list[np.ndarray]]:
         for batch in batches:
@@ -239,18 +241,3 @@ def _tensorflow() -> Any:
     from nnopt_course.quiet import import_quietly
 
     return import_quietly("tensorflow")
-
-
-def _checked(calibration: Sequence[np.ndarray]) -> list[np.ndarray]:
-    batches = [np.array(batch, np.float32) for batch in calibration]
-    if not batches:
-        raise ValueError("calibration must hold at least one batch; received none")
-    for number, batch in enumerate(batches):
-        if batch.ndim < 2 or len(batch) == 0:
-            raise ValueError(
-                f"calibration batch {number} must have shape (n, …) with n ≥ 1; "
-                f"received {batch.shape}"
-            )
-        if not np.isfinite(batch).all():
-            raise ValueError(f"calibration batch {number} must be finite; received NaN or infinity")
-    return batches

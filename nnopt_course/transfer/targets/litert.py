@@ -19,7 +19,7 @@ import numpy as np
 from nnopt_course.quantization import affine
 from nnopt_course.quantization.litert_recipes import Recipe, float32
 from nnopt_course.quiet import import_quietly, silence
-from nnopt_course.weights import require_built
+from nnopt_course.transfer.exportable import require_exportable, require_shape
 from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["Artifact", "Runner", "export"]
@@ -46,7 +46,7 @@ def export(model: Any, path: str | os.PathLike[str], *, quantize: Recipe | None 
         FileNotFoundError: if the folder does not exist.
     """
     path = Path(path)
-    _check_exportable(model)
+    require_exportable(model)
     require_writable(path)
     tf = import_quietly("tensorflow")
     try:
@@ -54,7 +54,8 @@ def export(model: Any, path: str | os.PathLike[str], *, quantize: Recipe | None 
             warnings.simplefilter("ignore")
             converter = tf.lite.TFLiteConverter.from_keras_model(model)
             finish = (float32() if quantize is None else quantize)(converter)
-            _check_calibration(converter.representative_dataset, tuple(model.input_shape[1:]))
+            for [batch] in (converter.representative_dataset or tuple)():
+                require_shape(batch, tuple(model.input_shape[1:]))
             content = converter.convert()
             if finish is not None:
                 content = finish(content)
@@ -64,32 +65,6 @@ def export(model: Any, path: str | os.PathLike[str], *, quantize: Recipe | None 
     with whole_file(path) as beside:
         beside.write_bytes(content)
     return Artifact(path)
-
-
-def _check_exportable(model: Any) -> None:
-    require_built(model)
-    for what in ("inputs", "outputs"):
-        tensors = getattr(model, what, None) or ()  # A subclassed model has none.
-        if len(tensors) != 1:
-            raise ValueError(
-                f"expected a Sequential or functional model with one input and one output; "
-                f"{model.name!r} has {len(tensors)} {what}"
-            )
-    for weight in model.weights:
-        values = np.asarray(weight)
-        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-            name = getattr(weight, "path", weight.name)
-            raise ValueError(f"weights must be finite; {name} holds NaN or infinity")
-
-
-def _check_calibration(representative: Any, shape: tuple[int | None, ...]) -> None:
-    """The converter itself would flatten images for a dense layer, and crash on other shapes."""
-    for [batch] in representative() if representative else ():
-        if len(batch.shape) != 1 + len(shape) or any(
-            wanted not in (None, got) for wanted, got in zip(shape, batch.shape[1:], strict=True)
-        ):
-            expected = ", ".join(["n", *map(str, shape)])
-            raise ValueError(f"calibration must have shape ({expected}); received {batch.shape}")
 
 
 @dataclass(frozen=True)
