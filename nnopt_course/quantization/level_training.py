@@ -62,10 +62,12 @@ class Leveled:
     def optimizer(self, optimizer: Any) -> CodebookOptimizer:
         """The optimizer to compile :attr:`model` with: it trains latent weights and levels.
 
+        Levels move with the learning rate as a fraction of what they are.
+
         Args:
             optimizer: any new Keras 3 optimizer.
         """
-        named = {path: (levels, self.latent[path]) for path, levels in self.levels.items()}
+        named = {path: (each.relative(), self.latent[path]) for path, each in self.levels.items()}
         return with_codebooks(optimizer, self.model, named, latent=True)
 
 

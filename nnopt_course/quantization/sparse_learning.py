@@ -89,6 +89,14 @@ class Levels:
         """The levels, (k,) float32, in the order of the basis."""
         return self.basis @ self.parameters + np.float32(0)  # 0.0, never −0.0.
 
+    def relative(self) -> Levels:
+        """The same levels, with parameters that are all 1: a step of 0.001 is then 0.1 percent.
+
+        So levels may be trained with the learning rate of the weights, however small they are. A
+        parameter that is zero stays so.
+        """
+        return Levels(self.basis * self.parameters, np.ones_like(self.parameters))
+
     def project(self, w: np.ndarray) -> Codebook:
         """Each weight on the nearest level; on the lower one, if two are as near.
 
