@@ -3,5 +3,7 @@
 :mod:`nnopt_course.quantization.affine` is the one convention that everything else uses;
 :mod:`nnopt_course.quantization.ranges` finds out how far the integers have to reach, and
 :mod:`nnopt_course.quantization.weight_ranges` does so for weights of few bits;
+:mod:`nnopt_course.quantization.post_training` rounds a trained Keras model,
+:mod:`nnopt_course.quantization.aware` trains it with the rounding;
 :mod:`nnopt_course.quantization.litert_recipes` asks LiteRT's converter for quantized files.
 """
