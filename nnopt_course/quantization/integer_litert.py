@@ -219,11 +219,8 @@ def _weighted(graph: _Graph, operator: Any, kernel: np.ndarray) -> dict[str, Any
     largest = 255 * np.abs(kernel.astype(np.int64)).sum(axis=0) + np.abs(q_bias.astype(np.int64))
     if (largest > _INT32_MAX).any():
         raise ValueError(f"{graph.path}: sums with {graph.label(weights)} might not fit 32 bits")
-    scales = graph.scales(weights)
-    if len(scales) == 1:  # LiteRT forms this product in 32 bits, and those of channels in 64.
-        sums = (inputs.scale * scales).astype(np.float64)
-    else:
-        sums = inputs.scale.astype(np.float64) * scales
+    # In 64 bits: rounded to 32, the product of the scales would turn a rounding here and there.
+    sums = inputs.scale.astype(np.float64) * graph.scales(weights)
     stage = output_stage(
         sums / outputs.scale.astype(np.float64),
         zero_point=int(outputs.zero_point),

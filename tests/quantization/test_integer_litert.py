@@ -1,5 +1,7 @@
 """Bit for bit what LiteRT's reference kernels give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from nnopt_course import models
 from nnopt_course.data import calibration_batches
 from nnopt_course.quantization import litert_recipes as recipes
 from nnopt_course.quantization.affine import quantize
+from nnopt_course.quantization.fixed_point import requantize
 from nnopt_course.quantization.integer_litert import from_litert
 from nnopt_course.quantization.integer_network import Network, Operation
 from nnopt_course.quantization.params import QuantParams
@@ -69,6 +72,28 @@ def residual():
     return randomized(keras.Model(inputs, L.Dense(4)(L.Flatten()(x))))
 
 
+def rewritten(path, change):
+    """The file after a change that LiteRT's converter would not make: files come from elsewhere."""
+    schema = import_quietly("ai_edge_litert.schema_py_generated")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes()))
+    change(model.subgraphs[0], schema)
+    builder = import_quietly("flatbuffers").Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+    return path
+
+
+def input_with_sum(total, kernel, zero_point):
+    """An input whose products with a kernel add up to a number, by the largest weights first."""
+    q = np.full(len(kernel), zero_point)
+    for i in np.argsort(-np.abs(kernel), kind="stable"):
+        if kernel[i]:
+            q[i] += np.clip(int(total / kernel[i]), -128 - q[i], 127 - q[i])
+            total -= int((q[i] - zero_point) * kernel[i])
+    assert total == 0
+    return q.astype(np.int8)
+
+
 NETWORKS = {
     "dense": lambda: chain((20,), L.Dense(30, activation="relu"), L.Dense(7)),
     "dense-without-bias": lambda: chain((20,), L.Dense(30, use_bias=False), L.Dense(7)),
@@ -114,6 +139,53 @@ def test_small_networks_agree_with_the_reference_kernels(name, tmp_path):
     got, expected = network.run_integers(q), reference(path, q)
     assert len(np.unique(expected)) > 20
     np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("activation", ["RELU", "RELU6", "RELU_N1_TO_1", "NONE"])
+def test_fused_activations_clamp_where_the_reference_kernels_do(activation, tmp_path):
+    """With an output scale twice and more as coarse, the limits lie inside the 8 bits."""
+
+    def change(graph, schema):
+        output = graph.tensors[graph.outputs[0]].quantization
+        output.scale, output.zeroPoint = np.float32([0.0613]), np.int64([-9])
+        value = getattr(schema.ActivationFunctionType, activation)
+        graph.operators[0].builtinOptions.fusedActivationFunction = value
+
+    model = chain((20,), L.Dense(30, kernel_initializer="random_normal"))
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    path = rewritten(exported(model, tmp_path / "m.tflite"), change)
+    q = np.random.default_rng(6).integers(-128, 128, (500, 20)).astype(np.int8)
+    got = from_litert(path).run_integers(q)
+    np.testing.assert_array_equal(got, reference(path, q))
+    expected = {"RELU": (-9, 127), "RELU6": (-9, 89), "RELU_N1_TO_1": (-25, 7), "NONE": (-128, 127)}
+    assert (got.min(), got.max()) == expected[activation]
+
+
+def test_scales_are_multiplied_in_64_bits(tmp_path):
+    """It takes a wide layer, a coarse output, and those sums where a 32nd bit turns a rounding."""
+
+    def change(graph, schema):
+        output = graph.tensors[graph.outputs[0]].quantization
+        output.scale = output.scale * np.float32(32)
+
+    model = chain((3000,), L.Dense(1))
+    for weight in model.weights:
+        weight.assign(np.abs(np.random.default_rng(0).normal(size=weight.shape)))
+    path = rewritten(exported(model, tmp_path / "m.tflite"), change)
+    [operation] = from_litert(path).operations
+    stage, kernel = operation.settings["stage"], operation.settings["kernel"][:, 0].astype(int)
+    sums = np.arange(-3_000_000, 3_000_000)[:, None]
+    nearby = [replace(stage, multiplier=stage.multiplier + d) for d in (-40, 40)]
+    turns = np.any(
+        [requantize(sums.copy(), s) != requantize(sums.copy(), stage) for s in nearby], 0
+    )
+    turning = sums[turns][:200]
+    assert len(turning) > 10
+    bias = int(operation.settings["bias"][0])
+    zero_point = operation.settings["zero_point"]
+    q = np.stack([input_with_sum(int(total) - bias, kernel, zero_point) for total in turning])
+    np.testing.assert_array_equal(from_litert(path).run_integers(q), reference(path, q))
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet_300_100", "lenet_5"])
