@@ -47,6 +47,7 @@ KERAS_MODULES = frozenset(
         "quantization.codebook_optimizer",
         "quantization.fake_quant",
         "quantization.folding",
+        "quantization.insertion",
         "quantization.level_training",
         "quantization.litert_recipes",
         "quantization.model_equalization",

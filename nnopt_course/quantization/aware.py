@@ -22,13 +22,8 @@ from typing import Any
 
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.quantization.fake_quant import ActivationQuantizer
-from nnopt_course.quantization.placement import (
-    COMPUTE,
-    Place,
-    activation_name,
-    fixed_range,
-    place,
-)
+from nnopt_course.quantization.insertion import insert
+from nnopt_course.quantization.placement import COMPUTE, Place, place
 from nnopt_course.quantization.quantized_layer import QuantizedLayer
 from nnopt_course.quantization.rewrite import Copies, Flat, Step, flatten, rebuild
 from nnopt_course.quantization.scheme import Scheme
@@ -37,8 +32,6 @@ from nnopt_course.quiet import import_quietly
 keras = import_quietly("keras")
 
 __all__ = ["Prepared", "freeze", "prepare", "quantized_layers", "quantizers", "strip"]
-
-_FUSED = ("linear", "relu", "relu6")
 
 
 @dataclass(frozen=True)
@@ -110,64 +103,7 @@ def prepare(
         rows = _report(flat, places).rows
         reasons = "; ".join(f"{row['layer']}: {row['note']}" for row in rows)
         raise ValueError(f"expected a layer to quantize; received {reasons}")
-    return Prepared(_insert(flat, places), _report(flat, places))
-
-
-def _insert(flat: Flat, places: list[Place]) -> Any:
-    copies, taken = Copies(), {step.name for step in flat.steps}
-    found_of = dict(zip(map(id, flat.steps), places, strict=True))
-    after: dict[int, Any] = {}  # tensor → its quantizer
-
-    def quantizer(name: str, **options: Any) -> Any:
-        return ActivationQuantizer(name=_unused(f"{name}_quantizer", taken), **options)
-
-    def visit(step: Step, tensors: list[Any], call: Callable[..., Any]) -> Sequence[Any]:
-        found = found_of[id(step)]
-        if step.is_input:
-            made = tensors
-        elif found.skip:
-            return tensors
-        elif found.scheme is not None and step.kind in COMPUTE:
-            made = [_compute(step, found, copies, call)]
-        else:
-            made = keras.tree.flatten(call(copies.of(step)))
-        name, bits = activation_name(step.layer), found.quantizer
-        if found.scheme is not None and step.kind in COMPUTE and name not in _FUSED:
-            # LiteRT has no kernel that computes the two at once: it rounds between them, too.
-            if found.scheme.activation_bits is not None:
-                made = [quantizer(f"{step.name}_sum", bits=found.scheme.activation_bits)(made[0])]
-            activation = keras.layers.Activation(
-                step.layer.activation, name=_unused(f"{step.name}_activation", taken)
-            )
-            made = [activation(made[0])]
-        if bits is not None:
-            known = None if step.is_input or found.scheme is None else fixed_range(name, bits)
-            after[step.outputs[0]] = quantizer(step.name, bits=bits, fixed=known)
-            return [after[step.outputs[0]](made[0])]
-        return [after[found.again](made[0])] if found.again in after else made
-
-    new = rebuild(flat, visit)
-    copies.fill()
-    return new
-
-
-def _compute(step: Step, found: Place, copies: Copies, call: Callable[..., Any]) -> Any:
-    def make() -> tuple[Any, Callable[[Any], None]]:
-        config = {**step.layer.get_config(), "name": step.name}
-        if activation_name(step.layer) not in _FUSED:
-            config["activation"] = "linear"
-        layer = type(step.layer).from_config(config)
-        norm = found.folded
-        norm_copy = None if norm is None else type(norm).from_config(norm.get_config())
-        return QuantizedLayer(layer, norm_copy, scheme=found.scheme), fill
-
-    def fill(new: QuantizedLayer) -> None:
-        new.layer.set_weights(step.layer.get_weights())
-        if found.folded is not None:
-            new.batch_norm.set_weights(found.folded.get_weights())
-        new.choose_steps()
-
-    return call(copies.instead(step, make))
+    return Prepared(insert(flat, places), _report(flat, places))
 
 
 def strip(model: Any, *, quantized: bool = True) -> Any:
@@ -295,12 +231,3 @@ def _require_known(names: Sequence[str], globs: Sequence[str]) -> None:
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in names):
             raise ValueError(f"no layer matches {glob!r}; the layers are {', '.join(names)}")
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    """The name, with a number if another layer has it."""
-    number, chosen = 1, name
-    while chosen in taken:
-        number, chosen = number + 1, f"{name}_{number + 1}"
-    taken.add(chosen)
-    return chosen

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.quantization.aware import quantizers, require_prepared
-from nnopt_course.quantization.fake_quant import ActivationQuantizer, affine_step
+from nnopt_course.quantization.fake_quant import ActivationQuantizer
 from nnopt_course.quantization.quantized_layer import QuantizedLayer
 from nnopt_course.quantization.rewrite import Copies, Step, flatten, rebuild
 from nnopt_course.quiet import import_quietly
@@ -134,8 +134,7 @@ class _FakeQuant(keras.layers.Layer):
 
 
 def _activation(quantizer: ActivationQuantizer) -> _FakeQuant:
-    step, zero_point = affine_step(quantizer.lo.value, quantizer.hi.value, 8)
-    step, zero_point = float(step), float(zero_point)
+    step, zero_point = map(float, quantizer.step())
     return _FakeQuant(-zero_point * step, (255 - zero_point) * step, name=quantizer.name)
 
 

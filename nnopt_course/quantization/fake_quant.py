@@ -20,6 +20,7 @@ Taught in: part 5, quantization-aware training.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from nnopt_course.quantization.params import check_bits
@@ -102,6 +103,8 @@ class ActivationQuantizer(keras.layers.Layer):
         momentum: how much of the old range a batch leaves, in [0, 1).
         fixed: a range that neither training nor calibration changes, for what is known: a sigmoid's
             outputs lie in [0, 1].
+        learned: training stretches or shrinks the first range by gradient, instead of following the
+            batches; the zero point stays.
 
     Raises:
         ValueError: bits or momentum are out of range.
@@ -114,6 +117,7 @@ class ActivationQuantizer(keras.layers.Layer):
     References:
         B. Jacob et al. Quantization and training of neural networks for efficient
         integer-arithmetic-only inference. CVPR 2018, section 3.1.
+        S. Jain et al. Trained quantization thresholds. MLSys 2020 (``learned``, in logarithms).
     """
 
     def __init__(
@@ -122,6 +126,7 @@ class ActivationQuantizer(keras.layers.Layer):
         bits: int = 8,
         momentum: float = 0.99,
         fixed: tuple[float, float] | None = None,
+        learned: bool = False,
         **kwargs: Any,
     ) -> None:
         # In mixed precision, too, ranges and rounding are computed in float32.
@@ -131,6 +136,8 @@ class ActivationQuantizer(keras.layers.Layer):
             raise ValueError(f"momentum must be in [0, 1); received {momentum}")
         self.bits, self.momentum = bits, momentum
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
+        self.learned = learned and fixed is None
+        self.log_factor = None
         self.supports_masking = True
         self.tap = None  # Calibration looks at the values that come by, see calibration.py.
 
@@ -145,6 +152,11 @@ class ActivationQuantizer(keras.layers.Layer):
                 name=name,
             )
             setattr(self, name, variable)
+        if self.learned:
+            self.log_factor = self.add_weight(
+                shape=(), initializer="zeros", dtype="float32", name="log_factor"
+            )
+        self._count = math.prod(size or 1 for size in input_shape[1:])
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         if self.tap is not None:
@@ -156,13 +168,22 @@ class ActivationQuantizer(keras.layers.Layer):
         values = ops.cast(x, "float32")
         if training and self.trainable and self.fixed is None:
             self._follow(values)
-        step, zero_point = affine_step(self.lo.value, self.hi.value, self.bits)
+        step, zero_point = self.step()
         quantized = fake_quantize(values, step, zero_point, qmin=0, qmax=2**self.bits - 1)
         return ops.cast(ops.where(self.seen.value > 0, quantized, values), x.dtype)
 
+    def step(self) -> tuple[Any, Any]:
+        """Step and zero point as they are now."""
+        step, zero_point = affine_step(self.lo.value, self.hi.value, self.bits)
+        if self.log_factor is not None:  # A logarithm, so that the step stays positive.
+            strength = 1 / math.sqrt(self._count * (2**self.bits - 1))
+            step = step * ops.exp(scale_gradient(self.log_factor.value, strength))
+        return step, zero_point
+
     def _follow(self, values: Any) -> None:
         values = ops.stop_gradient(values)
-        kept = self.momentum * self.seen.value  # The first batch leaves nothing of the zeros.
+        # The first batch leaves nothing of the zeros; if the range is learned, no other one counts.
+        kept = self.seen.value * (1.0 if self.learned else self.momentum)
         for variable, now in ((self.lo, ops.min(values)), (self.hi, ops.max(values))):
             variable.assign(kept * variable.value + (1 - kept) * now)
         self.seen.assign(ops.ones_like(self.seen.value))
@@ -179,10 +200,17 @@ class ActivationQuantizer(keras.layers.Layer):
             self.lo.assign(min(lo, 0.0))
             self.hi.assign(max(hi, 0.0))
             self.seen.assign(1.0)
+        if self.log_factor is not None:
+            self.log_factor.assign(0.0)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        own = {"bits": self.bits, "momentum": self.momentum, "fixed": self.fixed}
+        own = {
+            "bits": self.bits,
+            "momentum": self.momentum,
+            "fixed": self.fixed,
+            "learned": self.learned,
+        }
         return {**super().get_config(), **own}

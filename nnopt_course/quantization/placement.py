@@ -98,7 +98,7 @@ class Place:
 
     Args:
         scheme: how the layer is quantized; None if it stays as it is.
-        quantizer: bits of the quantizer after it; None for none.
+        quantizer: the scheme of the quantizer after it; None for none.
         folded: for a layer with a kernel, the BatchNormalization that goes into it.
         skip: the call is gone, it is folded into the one before.
         again: the number of a tensor by whose quantizer the output is quantized once more.
@@ -106,7 +106,7 @@ class Place:
     """
 
     scheme: Scheme | None = None
-    quantizer: int | None = None
+    quantizer: Scheme | None = None
     folded: Any = None
     skip: bool = False
     again: int | None = None
@@ -175,8 +175,8 @@ def _unsupported(step: Step) -> str:
         return "channels_first is not supported: left in float"
     if step.kind in COMPUTE and getattr(step.layer, "lora_enabled", False):
         return "has a LoRA: left in float"
-    if any(not str(t.dtype).startswith(("float", "bfloat")) for t in step.call.node.output_tensors):
-        return "no real numbers"
+    if not _one_real_output(step):
+        return "its output is not one tensor of real numbers"
     return ""
 
 
@@ -204,27 +204,29 @@ def _fold(steps: tuple[Step, ...], places: list[Place]) -> None:
 
 def _put_quantizers(steps: tuple[Step, ...], places: list[Place]) -> None:
     """Give each call that makes numbers a quantizer, unless the next one rounds them anyway."""
-    needs = [None] * (len(steps) + 1)  # The bits in which somebody wants a call's outputs.
+    needs: list[Scheme | None] = [None] * len(steps)  # What somebody wants of a call's outputs.
     for number in reversed(range(len(steps))):
         step, found = steps[number], places[number]
         for after in found.consumers:
-            if after == len(steps):
+            if after == len(steps) or needs[number] is not None:
                 continue
-            scheme = places[after].scheme
-            wanted = scheme.activation_bits if scheme else None
-            if wanted is None and _passes(steps[after], places[after]):
-                wanted = needs[after]
-            needs[number] = needs[number] or wanted
+            wanted = places[after].scheme
+            if wanted is not None and wanted.activation_bits is not None:
+                needs[number] = wanted
+            elif _passes(steps[after], places[after]):
+                needs[number] = needs[after]
         if found.skip or (not step.is_input and step.kind in SAME_RANGE):
             continue
         if found.scheme is None:
-            floats = all(
-                str(tensor.dtype).startswith(("float", "bfloat"))
-                for tensor in step.call.node.output_tensors
-            )
-            found.quantizer = needs[number] if floats and len(step.outputs) == 1 else None
+            found.quantizer = needs[number] if _one_real_output(step) else None
         elif not _rounded_by_the_next(number, steps, places):
-            found.quantizer = found.scheme.activation_bits
+            in_float = found.scheme.activation_bits is None
+            found.quantizer = None if in_float else found.scheme
+
+
+def _one_real_output(step: Step) -> bool:
+    tensors = step.call.node.output_tensors
+    return len(tensors) == 1 and str(tensors[0].dtype).startswith(("float", "bfloat"))
 
 
 def _passes(step: Step, found: Place) -> bool:

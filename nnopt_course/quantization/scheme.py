@@ -29,7 +29,7 @@ class Scheme:
         per_channel: one step for each output channel of the kernel, or one for all.
         step: where the step of the kernel comes from: ``"max"``, its largest weight, anew in every
             training step; ``"mse"``, the step of least squared error, chosen once; ``"learned"``,
-            from there on by gradient.
+            from there on by gradient, and that of the activations, too.
 
     Raises:
         ValueError: bits are not in [2, 8], or the step rule is unknown.

@@ -346,6 +346,8 @@ def test_only_learned_steps_are_trained(step):
     train(model)
     assert (np.array(hidden.kernel) != kernel).any()
     assert (np.array(hidden.steps()) != before).any() == (step != "mse")
+    ranges = [q.log_factor is not None and float(q.log_factor) != 0 for q in quantizers(model)]
+    assert ranges == [step == "learned"] * 3
     assert set(np.unique(np.rint(np.array(hidden.quantized_kernel() / hidden.steps())))) <= {
         -1,
         0,
@@ -376,6 +378,42 @@ def test_a_shared_layer_stays_shared():
     assert prepared.count_params() - model.count_params() == 4 * 3  # Four quantizers.
     assert names(prepared)[1:] == ["shared", "shared_quantizer_2", "logits"]
     assert strip(prepared).count_params() == model.count_params()
+
+
+def test_dictionaries_in_and_out_stay_dictionaries():
+    inputs = {"a": keras.Input((6,), name="a"), "b": keras.Input((4,), name="b")}
+    hidden = layers.Dense(8, activation="gelu", name="hidden")(inputs["a"])
+    outputs = {
+        "one": layers.Dense(3, activation=keras.ops.sin, name="one")(hidden),
+        "two": layers.Dense(2, name="two")(layers.Concatenate()([hidden, inputs["b"]])),
+    }
+    prepared = prepare(keras.Model(inputs, outputs)).model
+    x = {"a": np.ones((2, 6), np.float32), "b": np.ones((2, 4), np.float32)}
+    assert {name: y.shape for name, y in prepared(x).items()} == {"one": (2, 3), "two": (2, 2)}
+    assert {"hidden_sum", "hidden", "one_sum", "one"} < set(names(prepared))
+
+
+def test_a_norm_that_always_trains_stays_apart():
+    inputs = keras.Input((6,))
+    x = layers.Dense(6, name="dense")(inputs)
+    x = layers.BatchNormalization(name="norm")(x, training=True)
+    found = rows(prepare(keras.Model(inputs, layers.Dense(2, name="logits")(x))))
+    assert found["norm"]["note"] == ""
+
+
+def test_a_model_with_a_call_of_its_own_is_refused():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Own()
+    model(np.ones((1, 3)))
+    with pytest.raises(ValueError, match="a call of its own"):
+        prepare(model)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,13 @@ model.compile(keras.optimizers.SGD(1e-2), "mse")
 with np.load(sys.argv[2]) as batch:
     model.fit(batch["x"], batch["y"], epochs=2, shuffle=False, verbose=0)
 model.save(sys.argv[3])
+from nnopt_course.quantization import aware_litert
+try:
+    aware_litert.export(model, "nowhere.tflite")
+except ValueError as error:
+    assert "this is jax" in str(error), error
+else:
+    raise AssertionError("exported")
 """
 
 

@@ -140,6 +140,23 @@ def test_a_fixed_range_is_never_moved():
     assert (float(quantizer.lo), float(quantizer.hi)) == (0.0, 1.0)
 
 
+def test_a_learned_range_starts_at_the_first_batch_and_moves_by_gradient_alone():
+    quantizer = ActivationQuantizer(bits=2, learned=True)
+    x = tf.constant([-1.0, 0.2, 2.0])
+    quantizer(x, training=True)
+    first = [float(part) for part in quantizer.step()]
+    assert first == [1.0, 1.0]
+    quantizer(x * 10, training=True)
+    assert [float(part) for part in quantizer.step()] == first
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(quantizer(tf.constant([[9.0, 9.0]]), training=True))
+    # Both are clipped to 2 steps, so the derivative by the step is 4; its logarithm's is 4 · step.
+    gradient = tape.gradient(loss, quantizer.log_factor.value)
+    assert float(gradient) == pytest.approx(4 / np.sqrt(3 * 1))
+    quantizer.log_factor.assign(np.log(2))
+    np.testing.assert_allclose([float(part) for part in quantizer.step()], [2.0, 1.0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_ranges_stay_in_float32_whatever_comes_in(dtype):
     quantizer = ActivationQuantizer(dtype="mixed_float16")
