@@ -22,20 +22,21 @@ Taught in: part 5, integers all the way down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from nnopt_course.quantization.fixed_point import OutputStage, multiply, requantize
+from nnopt_course.quantization.integer_window import Window, window_patches
 
 __all__ = [
-    "Window",
     "add",
     "average_pool",
+    "concatenate",
     "conv2d",
     "dense",
     "depthwise_conv2d",
     "max_pool",
+    "mean",
+    "pad",
     "reshape",
 ]
 
@@ -64,34 +65,6 @@ def dense(
     return requantize(_product(_centered(q, zero_point), kernel) + bias, stage)
 
 
-@dataclass(frozen=True)
-class Window:
-    """How a convolution or pooling moves over an image.
-
-    Attributes:
-        size: height and width.
-        strides: steps down and to the right.
-        padding: ``"valid"`` (inside the image only) or ``"same"`` (as many outputs as steps fit; of
-            an odd number of added rows, the one more is below).
-        dilation: distance of neighboring entries of the window.
-    """
-
-    size: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    padding: str = "valid"
-    dilation: tuple[int, int] = (1, 1)
-
-    def __post_init__(self) -> None:
-        if self.padding not in ("valid", "same"):
-            raise ValueError(f"padding must be 'valid' or 'same'; received {self.padding!r}")
-        if min(*self.size, *self.strides, *self.dilation) < 1:
-            raise ValueError(f"sizes, strides and dilations must be positive; received {self}")
-
-    def extents(self) -> list[int]:
-        """Height and width from the first entry to the last, holes included."""
-        return [(k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True)]
-
-
 def conv2d(
     q: np.ndarray,
     kernel: np.ndarray,
@@ -114,7 +87,7 @@ def conv2d(
     Returns:
         int8 (n, new height, new width, outputs).
     """
-    patches = _patches(_centered(q, zero_point), window, border=0)
+    patches = window_patches(_centered(q, zero_point), window, border=0)
     n, height, width = patches.shape[:3]
     outputs = kernel.shape[-1]
     sums = _product(patches.reshape(n * height * width, -1), kernel.reshape(-1, outputs))
@@ -143,7 +116,7 @@ def depthwise_conv2d(
     Returns:
         int8 (n, new height, new width, channels · multiplier).
     """
-    patches = _patches(_centered(q, zero_point, np.int64), window, border=0)
+    patches = window_patches(_centered(q, zero_point, np.int64), window, border=0)
     sums = np.einsum("nhwijc,ijcm->nhwcm", patches, kernel.astype(np.int64))
     return requantize(sums.reshape(*sums.shape[:3], -1) + bias, stage)
 
@@ -166,7 +139,7 @@ def max_pool(q: np.ndarray, window: Window, *, qmin: int = -128, qmax: int = 127
         [[[[7]]]]
     """
     # One place of the window after the other: much faster than a maximum over short axes.
-    patches = _patches(q, window, border=-128)
+    patches = window_patches(q, window, border=-128)
     largest = np.full(patches.shape[:3] + patches.shape[5:], -128, np.int8)
     for i, j in np.ndindex(window.size):
         np.maximum(largest, patches[:, :, :, i, j], out=largest)
@@ -193,11 +166,31 @@ def average_pool(q: np.ndarray, window: Window, *, qmin: int = -128, qmax: int =
         >>> average_pool(q, Window((1, 2))).ravel().tolist()
         [-2, 4]
     """
-    sums = _patches(q.astype(np.int32), window, border=0).sum(axis=(3, 4), dtype=np.int32)
+    sums = window_patches(q.astype(np.int32), window, border=0).sum(axis=(3, 4), dtype=np.int32)
     inside = np.ones((1, *q.shape[1:3], 1), np.int32)
-    count = _patches(inside, window, border=0).sum(axis=(3, 4), dtype=np.int32)
+    count = window_patches(inside, window, border=0).sum(axis=(3, 4), dtype=np.int32)
     mean = np.sign(sums) * ((np.abs(sums) + count // 2) // count)
     return np.clip(mean, qmin, qmax).astype(np.int8)
+
+
+def mean(
+    q: np.ndarray, *, zero_point: int, stage: OutputStage, keepdims: bool = False
+) -> np.ndarray:
+    """The mean of each channel over the whole image: global average pooling.
+
+    Unlike :func:`average_pool`, LiteRT gives its output a scale of its own.
+
+    Args:
+        q: images, int8 (n, height, width, channels).
+        zero_point: of the inputs.
+        stage: from sums over the image to outputs; the division is in its multiplier.
+        keepdims: leave height and width there, as 1.
+
+    Returns:
+        int8 (n, channels), or (n, 1, 1, channels).
+    """
+    sums = _centered(q, zero_point, np.int64).sum(axis=(1, 2), keepdims=keepdims)
+    return requantize(sums, stage)
 
 
 def add(
@@ -229,6 +222,33 @@ def add(
     return requantize(fine[0] + fine[1], stage)
 
 
+def concatenate(*branches: np.ndarray, axis: int) -> np.ndarray:
+    """Branches side by side. They have one scale and one zero point in common.
+
+    Args:
+        *branches: int8, of one shape but for the axis.
+        axis: along which; the images are axis 0.
+
+    Returns:
+        int8.
+    """
+    return np.concatenate(branches, axis=axis)
+
+
+def pad(q: np.ndarray, widths: tuple[tuple[int, int], ...], *, zero_point: int) -> np.ndarray:
+    """A border of zeros, which are the zero point in integers.
+
+    Args:
+        q: int8 (n, …).
+        widths: how many before and behind, for each axis, images included.
+        zero_point: of the inputs and outputs.
+
+    Returns:
+        int8.
+    """
+    return np.pad(q, widths, constant_values=zero_point)
+
+
 def reshape(q: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The same integers in another shape; the first axis, the images, stays.
 
@@ -258,20 +278,3 @@ def _product(centered: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     largest = 255 * int(np.abs(kernel.astype(np.int64)).sum(axis=0).max())
     dtype = np.float32 if largest <= 1 << 24 else np.float64
     return (centered.astype(dtype, copy=False) @ kernel.astype(dtype)).astype(np.int64)
-
-
-def _patches(x: np.ndarray, window: Window, border: int) -> np.ndarray:
-    """Views of an image, (n, new height, new width, window height, window width, channels)."""
-    before_after = [(0, 0)]
-    for size, extent, stride in zip(x.shape[1:3], window.extents(), window.strides, strict=True):
-        missing = 0
-        if window.padding == "same":
-            missing = max(0, (-(-size // stride) - 1) * stride + extent - size)
-        if size + missing < extent:
-            raise ValueError(f"a window of {window.extents()} does not fit in {x.shape[1:3]}")
-        before_after.append((missing // 2, missing - missing // 2))
-    if any(map(sum, before_after)):
-        x = np.pad(x, [*before_after, (0, 0)], constant_values=border)
-    views = np.lib.stride_tricks.sliding_window_view(x, window.extents(), axis=(1, 2))
-    (down, right), (dy, dx) = window.strides, window.dilation
-    return np.moveaxis(views[:, ::down, ::right, :, ::dy, ::dx], 3, -1)

@@ -1,6 +1,6 @@
 """Read a network of integers from a ``.tflite`` file that LiteRT's converter wrote.
 
-The file is a table of tensors and a list of operators. The reader turns each operator into an
+The reader turns each operator into an
 :class:`~nnopt_course.quantization.integer_network.Operation`: kernels as in Keras, and the scales
 of its tensors as fixed-point multipliers. It needs neither TensorFlow nor Keras.
 
@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.quantization.fixed_point import output_stage
-from nnopt_course.quantization.integer import Window
 from nnopt_course.quantization.integer_network import Network, Operation
-from nnopt_course.quantization.params import QuantParams
-from nnopt_course.quiet import import_quietly, silence
+from nnopt_course.quantization.integer_window import Window
+from nnopt_course.quantization.litert_file import Graph
 
 __all__ = ["READERS", "from_litert"]
 
@@ -60,9 +59,8 @@ def from_litert(path: str | os.PathLike[str], *, rounding: str | None = None) ->
     path = Path(path)
     if rounding not in (None, "single", "double"):
         raise ValueError(f"rounding must be None, 'single' or 'double'; received {rounding!r}")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    graph = _Graph(path, rounding)
+    graph = Graph(path, rounding)
+    graph.require_int8(graph.input)
     operators = [
         operator
         for operator in graph.operators
@@ -92,101 +90,7 @@ def from_litert(path: str | os.PathLike[str], *, rounding: str | None = None) ->
     )
 
 
-class _Graph:
-    """What the file says, by the number of a tensor."""
-
-    def __init__(self, path: Path, rounding: str | None) -> None:
-        self.path = path
-        self._rounding = rounding
-        content = path.read_bytes()
-        if content[4:8] != b"TFL3":
-            raise ValueError(f"{path} is not a .tflite file: bytes 4 to 8 must be b'TFL3'")
-        try:  # LiteRT's interpreter verifies the file's structure; the schema's Python does not.
-            with silence():
-                import_quietly("ai_edge_litert.interpreter").Interpreter(model_content=content)
-        except (ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"{path} is damaged or not supported: {reason}") from error
-        self._schema = import_quietly("ai_edge_litert.schema_py_generated")
-        self._model = self._schema.ModelT.InitFromObj(self._schema.Model.GetRootAs(content))
-        main = self._model.subgraphs[0]
-        if len(main.inputs) != 1 or len(main.outputs) != 1:
-            raise ValueError(
-                f"{path}: expected one input and one output; received {len(main.inputs)} and "
-                f"{len(main.outputs)}"
-            )
-        self.operators, self._tensors = main.operators, main.tensors
-        self.input, self.output = int(main.inputs[0]), int(main.outputs[0])
-        self.require_int8(self.input)
-
-    def kind(self, operator: Any) -> str:
-        code = self._model.operatorCodes[operator.opcodeIndex]
-        # Old files have the number in a byte of its own.
-        return self._name("BuiltinOperator", max(code.builtinCode, code.deprecatedBuiltinCode))
-
-    def rounding(self, operator: Any) -> str:
-        """How the reference kernels round: found by trying both, see the tests."""
-        reference = "single" if self.kind(operator) == "FULLY_CONNECTED" else "double"
-        return self._rounding or reference
-
-    def activation(self, operator: Any) -> str:
-        return self._name("ActivationFunctionType", operator.builtinOptions.fusedActivationFunction)
-
-    def padding(self, operator: Any) -> str:
-        return self._name("Padding", operator.builtinOptions.padding).lower()
-
-    def type(self, number: int) -> str:
-        return self._name("TensorType", self._tensors[number].type)
-
-    def _name(self, enumeration: str, value: int) -> str:
-        members = vars(getattr(self._schema, enumeration)).items()
-        return next((name for name, member in members if member == value), str(value))
-
-    def is_constant(self, number: int) -> bool:
-        return self._model.buffers[self._tensors[number].buffer].data is not None
-
-    def shape(self, number: int) -> tuple[int, ...]:
-        """Of one image, without the batch axis."""
-        return tuple(int(size) for size in self._tensors[number].shape[1:])
-
-    def constant(self, number: int, dtype: str) -> np.ndarray:
-        tensor = self._tensors[number]
-        if self.type(number) != dtype.upper() or not self.is_constant(number) or tensor.sparsity:
-            sparse = "sparse " if tensor.sparsity else ""
-            raise ValueError(
-                f"{self.path}: expected dense constant {dtype} weights; {self.label(number)} is "
-                f"{sparse}{self.type(number)}"
-            )
-        data = self._model.buffers[tensor.buffer].data
-        return np.frombuffer(data.tobytes(), dtype).reshape(tensor.shape)
-
-    def scales(self, number: int) -> np.ndarray:
-        """The scales of a kernel, float32, whose zero points must be 0."""
-        quantization = self._tensors[number].quantization
-        if np.any(quantization.zeroPoint):
-            raise ValueError(f"{self.path}: the zero points of {self.label(number)} are not all 0")
-        return np.asarray(quantization.scale, np.float32)
-
-    def params(self, number: int) -> QuantParams:
-        quantization = self._tensors[number].quantization
-        return QuantParams(quantization.scale[0], int(quantization.zeroPoint[0]))
-
-    def label(self, number: int) -> str:
-        name = self._tensors[number].name or b"without a name"
-        return f"tensor {number} ({name.decode(errors='replace')})"
-
-    def require_int8(self, number: int) -> None:
-        quantization = self._tensors[number].quantization
-        scales = [] if quantization is None or quantization.scale is None else quantization.scale
-        if self.type(number) != "INT8" or len(scales) != 1:
-            raise ValueError(
-                f"{self.path}: expected int8 activations with one scale each; "
-                f"{self.label(number)} is {self.type(number)} with {len(scales)}. Export with "
-                f"litert_recipes.full_int8"
-            )
-
-
-def _clamp(graph: _Graph, operator: Any) -> dict[str, int]:
+def _clamp(graph: Graph, operator: Any) -> dict[str, int]:
     """The fused activation function, as limits of the outputs."""
     name = graph.activation(operator)
     if name not in _ACTIVATIONS:
@@ -203,7 +107,7 @@ def _clamp(graph: _Graph, operator: Any) -> dict[str, int]:
     return limits
 
 
-def _weighted(graph: _Graph, operator: Any, kernel: np.ndarray) -> dict[str, Any]:
+def _weighted(graph: Graph, operator: Any, kernel: np.ndarray) -> dict[str, Any]:
     """What a layer with weights needs besides them: bias, zero point, output stage.
 
     Args:
@@ -230,7 +134,7 @@ def _weighted(graph: _Graph, operator: Any, kernel: np.ndarray) -> dict[str, Any
     return {"bias": q_bias, "zero_point": int(inputs.zero_point), "stage": stage}
 
 
-def _dense(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+def _dense(graph: Graph, operator: Any) -> tuple[str, dict[str, Any]]:
     if operator.builtinOptions.weightsFormat != 0 or len(graph.shape(operator.inputs[0])) != 1:
         raise ValueError(
             f"{graph.path}: expected dense layers of vectors; {graph.label(operator.inputs[0])} "
@@ -240,7 +144,7 @@ def _dense(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
     return "dense", {"kernel": kernel, **_weighted(graph, operator, kernel)}
 
 
-def _conv2d(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+def _conv2d(graph: Graph, operator: Any) -> tuple[str, dict[str, Any]]:
     kernel = graph.constant(operator.inputs[1], "int8").transpose(1, 2, 3, 0)
     if kernel.shape[2] != graph.shape(operator.inputs[0])[-1]:
         raise ValueError(f"{graph.path}: expected no convolutions in groups; received one")
@@ -251,7 +155,7 @@ def _conv2d(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _depthwise(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+def _depthwise(graph: Graph, operator: Any) -> tuple[str, dict[str, Any]]:
     [kernel] = graph.constant(operator.inputs[1], "int8")
     height, width, outputs = kernel.shape
     return "depthwise_conv2d", {
@@ -261,8 +165,8 @@ def _depthwise(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _pool(kind: str) -> Callable[[_Graph, Any], tuple[str, dict[str, Any]]]:
-    def read(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+def _pool(kind: str) -> Callable[[Graph, Any], tuple[str, dict[str, Any]]]:
+    def read(graph: Graph, operator: Any) -> tuple[str, dict[str, Any]]:
         options = operator.builtinOptions
         window = _window(graph, operator, (options.filterHeight, options.filterWidth))
         return kind, {"window": window, **_clamp(graph, operator)}
@@ -270,13 +174,13 @@ def _pool(kind: str) -> Callable[[_Graph, Any], tuple[str, dict[str, Any]]]:
     return read
 
 
-def _window(graph: _Graph, operator: Any, size: tuple[int, int]) -> Window:
+def _window(graph: Graph, operator: Any, size: tuple[int, int]) -> Window:
     options = operator.builtinOptions
     dilation = getattr(options, "dilationHFactor", 1), getattr(options, "dilationWFactor", 1)
     return Window(size, (options.strideH, options.strideW), graph.padding(operator), dilation)
 
 
-def _add(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+def _add(graph: Graph, operator: Any) -> tuple[str, dict[str, Any]]:
     for number in operator.inputs:
         if graph.is_constant(number) or graph.shape(number) != graph.shape(operator.outputs[0]):
             raise ValueError(
@@ -301,17 +205,52 @@ def _add(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _reshape(graph: _Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+def _concatenation(graph: Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+    wanted = graph.params(int(operator.outputs[0]))
+    for params in (graph.params(int(number)) for number in operator.inputs):
+        if (params.scale, params.zero_point) != (wanted.scale, wanted.zero_point):
+            raise ValueError(f"{graph.path}: branches to concatenate must have one scale in common")
+    if graph.activation(operator) != "NONE":
+        raise ValueError(f"{graph.path}: CONCATENATION must have no fused activation")
+    return "concatenate", {"axis": int(operator.builtinOptions.axis)}
+
+
+def _mean(graph: Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+    source, axes = (int(number) for number in operator.inputs)
+    shape = graph.shape(source)
+    if len(shape) != 3 or sorted(graph.constant(axes, "int32").ravel() % 4) != [1, 2]:
+        raise ValueError(f"{graph.path}: MEAN must be over the height and width of images")
+    inputs, outputs = graph.params(source), graph.params(int(operator.outputs[0]))
+    stage = output_stage(
+        inputs.scale.astype(np.float64) / (shape[0] * shape[1] * outputs.scale.astype(np.float64)),
+        zero_point=int(outputs.zero_point),
+        rounding=graph.rounding(operator),
+    )
+    keepdims = bool(operator.builtinOptions.keepDims)
+    return "mean", {"zero_point": int(inputs.zero_point), "stage": stage, "keepdims": keepdims}
+
+
+def _pad(graph: Graph, operator: Any) -> tuple[str, dict[str, Any]]:
+    source, widths = (int(number) for number in operator.inputs)
+    rows = graph.constant(widths, "int32").tolist()
+    zero_point = int(graph.params(source).zero_point)
+    return "pad", {"widths": tuple(map(tuple, rows)), "zero_point": zero_point}
+
+
+def _reshape(graph: Graph, operator: Any) -> tuple[str, dict[str, Any]]:
     return "reshape", {"shape": graph.shape(operator.outputs[0])}
 
 
 #: How to read each operator.
-READERS: dict[str, Callable[[_Graph, Any], tuple[str, dict[str, Any]]]] = {
+READERS: dict[str, Callable[[Graph, Any], tuple[str, dict[str, Any]]]] = {
     "ADD": _add,
     "AVERAGE_POOL_2D": _pool("average_pool"),
+    "CONCATENATION": _concatenation,
     "CONV_2D": _conv2d,
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _dense,
     "MAX_POOL_2D": _pool("max_pool"),
+    "MEAN": _mean,
+    "PAD": _pad,
     "RESHAPE": _reshape,
 }

@@ -23,10 +23,13 @@ __all__ = ["OPERATIONS", "Network", "Operation"]
 OPERATIONS: dict[str, Callable[..., np.ndarray]] = {
     "add": integer.add,
     "average_pool": integer.average_pool,
+    "concatenate": integer.concatenate,
     "conv2d": integer.conv2d,
     "dense": integer.dense,
     "depthwise_conv2d": integer.depthwise_conv2d,
     "max_pool": integer.max_pool,
+    "mean": integer.mean,
+    "pad": integer.pad,
     "reshape": integer.reshape,
 }
 #: Images that go through the network together: their patches stay in the cache.

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from nnopt_course.quantization import integer
 from nnopt_course.quantization.fixed_point import output_stage
-from nnopt_course.quantization.integer import Window
+from nnopt_course.quantization.integer_window import Window
 
 INT8 = st.integers(-128, 127)
 
@@ -180,6 +180,34 @@ def test_add_by_hand():
     a, b = np.array([10, 3, -3, 127], np.int8), np.array([10, 3, 1, 127], np.int8)
     got = integer.add(a, b, zero_points=(0, 2), factors=factors, stage=stage)
     assert got.tolist() == [15, 5, -3, 127]
+
+
+def test_average_pool_counts_only_what_is_inside():
+    """Corners see 4 of 9, edges 6: by hand, halves away from zero."""
+    q = np.array([[1, 2, 3], [4, 5, 6], [7, 8, -9]], np.int8).reshape(1, 3, 3, 1)
+    got = integer.average_pool(q, Window((3, 3), padding="same"))
+    # 12/4 21/6 16/4 | 27/6 27/9 15/6 | 24/4 21/6 10/4
+    assert got.ravel().tolist() == [3, 4, 4, 5, 3, 3, 6, 4, 3]
+
+
+@given(images, INT8)
+def test_mean(q, zero_point):
+    stage = output_stage(1.7 / q[0, :, :, 0].size, zero_point=-3)
+    got = integer.mean(q, zero_point=zero_point, stage=stage)
+    for n, c in np.ndindex(got.shape):
+        total = sum(int(value) - zero_point for value in q[n, :, :, c].ravel())
+        assert got[n, c] == rescaled(total, stage)
+
+
+def test_padding_with_zeros_is_padding_with_the_zero_point():
+    q = np.array([[[[1]], [[2]]]], np.int8)
+    got = integer.pad(q, ((0, 0), (1, 0), (0, 2), (0, 0)), zero_point=-7)
+    assert got.squeeze().tolist() == [[-7, -7, -7], [1, -7, -7], [2, -7, -7]]
+
+
+def test_concatenate():
+    a, b = np.zeros((2, 1), np.int8), np.ones((2, 2), np.int8)
+    assert integer.concatenate(a, b, axis=1).tolist() == [[0, 1, 1]] * 2
 
 
 def test_reshape_keeps_the_images_apart():

@@ -72,6 +72,14 @@ def residual():
     return randomized(keras.Model(inputs, L.Dense(4)(L.Flatten()(x))))
 
 
+def branches():
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((8, 8, 2))
+    a, b = L.Conv2D(3, 3, padding="same", activation="relu")(inputs), L.Conv2D(2, 1)(inputs)
+    x = L.Concatenate()([a, b, L.MaxPooling2D(3, strides=1, padding="same")(b)])
+    return randomized(keras.Model(inputs, L.Dense(4)(L.Flatten()(x))))
+
+
 def rewritten(path, change):
     """The file after a change that LiteRT's converter would not make: files come from elsewhere."""
     schema = import_quietly("ai_edge_litert.schema_py_generated")
@@ -122,8 +130,24 @@ NETWORKS = {
     "average-pool": lambda: chain(
         (9, 9, 2), L.Conv2D(4, 2), L.AveragePooling2D(3, strides=2, padding="same")
     ),
+    "global-average-pool": lambda: chain(
+        (9, 7, 2), L.Conv2D(4, 2), L.GlobalAveragePooling2D(), L.Dense(3)
+    ),
+    "global-average-pool-as-image": lambda: chain(
+        (5, 5, 2), L.Conv2D(4, 2), L.GlobalAveragePooling2D(keepdims=True), L.Conv2D(3, 1)
+    ),
+    "zero-padding": lambda: chain(
+        (9, 9, 2), L.ZeroPadding2D(((1, 0), (0, 2))), L.DepthwiseConv2D(3, strides=2)
+    ),
     "residual": residual,
+    "branches": branches,
 }
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory):
+    """The file of a small network."""
+    return exported(NETWORKS["dense"](), tmp_path_factory.mktemp("dense") / "m.tflite")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -189,31 +213,27 @@ def test_scales_are_multiplied_in_64_bits(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet_300_100", "lenet_5"])
-def test_ten_thousand_images_agree_bit_for_bit(name, tmp_path, mnist, mnist_image):
+def test_the_course_networks_agree_on_test_images(name, tmp_path, mnist, mnist_image):
     digits = mnist_image if name == "lenet_5" else mnist
     recipe = recipes.full_int8(calibration_batches(digits.train.x))
     path = litert.export(models.trained(name), tmp_path / "m.tflite", quantize=recipe).path
     network = from_litert(path)
-    q = quantize(digits.test.x, network.params[network.input])
+    # The reference kernels take a millisecond an image for LeNet-5; the chapter runs all 10,000.
+    count = 1000 if name == "lenet_5" else 10_000
+    q = quantize(digits.test.x[:count], network.params[network.input])
     got = network.run_integers(q)
-    # The reference kernels take a millisecond an image for LeNet-5; the chapter runs them all.
-    count = 2000 if name == "lenet_5" else len(q)
-    np.testing.assert_array_equal(got[:count], reference(path, q[:count]))
-    right = (got.argmax(axis=1) == digits.test.y).mean()
-    assert right > 0.975
-    # XNNPACK is compared on all: it rounds once everywhere, and divides a few halves otherwise.
+    np.testing.assert_array_equal(got, reference(path, q))
+    assert (got.argmax(axis=1) == digits.test.y[:count]).mean() > 0.975
+    # XNNPACK rounds once everywhere, by floats; a few halves go the other way.
     single = from_litert(path, rounding="single").run_integers(q)
-    differ = single != reference(path, q, "AUTO")
-    assert differ.mean() < 2e-4
-    if name == "lenet_5":
-        assert (got != single).sum() > 1000
+    assert (single != reference(path, q, "AUTO")).mean() < 5e-4
+    assert ((got != single).mean() > 0.01) == (name == "lenet_5")
 
 
-def test_predict_is_what_the_reference_kernels_mean_in_floats(tmp_path):
-    path = exported(NETWORKS["dense"](), tmp_path / "m.tflite")
-    network, x = from_litert(path), images((20,), 9)
+def test_predict_is_what_the_reference_kernels_mean_in_floats(dense):
+    network, x = from_litert(dense), images((20,), 9)
     params = network.params[network.output]
-    expected = reference(path, quantize(x, network.params[network.input])).astype(np.float32)
+    expected = reference(dense, quantize(x, network.params[network.input])).astype(np.float32)
     got = network.predict(x)
     assert got.dtype == np.float32
     real = (expected - np.float32(params.zero_point)) * params.scale
@@ -254,7 +274,7 @@ def test_unsupported_operators_are_named(layers, message, tmp_path):
         from_litert(path)
 
 
-@pytest.mark.parametrize("recipe", [recipes.float32, recipes.dynamic_range])
+@pytest.mark.parametrize("recipe", [recipes.float32, recipes.dynamic_range, recipes.int4_weights])
 def test_files_with_floats_are_refused(recipe, tmp_path):
     path = exported(chain((40,), L.Dense(40)), tmp_path / "m.tflite", recipe())
     with pytest.raises(ValueError, match=r"expected int8 .* tensor 0 .* is FLOAT32"):
@@ -270,9 +290,67 @@ def test_an_addition_of_a_constant_is_refused(tmp_path):
         from_litert(path)
 
 
-def test_damaged_and_missing_files_are_refused(tmp_path):
-    path = exported(chain((6,), L.Dense(3)), tmp_path / "m.tflite")
-    content = path.read_bytes()
+def averaged_over_height():
+    inputs = keras.Input((4, 4, 2))
+    return keras.Model(inputs, keras.ops.mean(L.Conv2D(2, 1)(inputs), axis=1))
+
+
+def grouped():
+    return chain((4, 4, 4), L.Conv2D(4, 2, groups=2))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (averaged_over_height, "MEAN must be over the height and width"),
+        (grouped, "no convolutions in groups"),
+    ],
+)
+def test_uses_of_an_operator_that_are_not_supported_are_refused(build, message, tmp_path):
+    path = exported(build(), tmp_path / "m.tflite")
+    with pytest.raises(ValueError, match=message):
+        from_litert(path)
+
+
+def shifted_weights(graph, schema):
+    graph.tensors[graph.operators[0].inputs[1]].quantization.zeroPoint = np.int64([0, 1, 0])
+
+
+def tanh(graph, schema):
+    graph.operators[0].builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.TANH
+
+
+def two_inputs(graph, schema):
+    graph.inputs = [*graph.inputs, graph.operators[0].inputs[2]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (shifted_weights, r"zero points of tensor \d .* are not all 0"),
+        (tanh, "RELU_N1_TO_1; received TANH"),
+        (two_inputs, "expected one input and one output; received 2 and 1"),
+    ],
+)
+def test_files_that_the_converter_would_not_write_are_refused(change, message, tmp_path):
+    layer = L.Conv2D(3, 1, bias_initializer="ones")
+    path = rewritten(exported(chain((2, 2, 2), layer), tmp_path / "m.tflite"), change)
+    with pytest.raises(ValueError, match=message):
+        from_litert(path)
+
+
+def test_shuffled_weights_are_refused(dense, tmp_path):
+    def shuffle(graph, schema):
+        graph.operators[0].builtinOptions.weightsFormat = 1
+
+    path = tmp_path / "m.tflite"
+    path.write_bytes(dense.read_bytes())
+    with pytest.raises(ValueError, match="expected dense layers of vectors"):
+        from_litert(rewritten(path, shuffle))
+
+
+def test_damaged_and_missing_files_are_refused(dense, tmp_path):
+    content = dense.read_bytes()
     for name, damaged, message in [
         ("half", content[: len(content) // 2], "damaged or not supported"),
         ("text", b"not a model at all", "not a .tflite file"),
@@ -285,7 +363,7 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file"):
         from_litert(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"rounding must be None, .* received 'up'"):
-        from_litert(path, rounding="up")
+        from_litert(dense, rounding="up")
 
 
 @pytest.mark.parametrize(
@@ -297,8 +375,8 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
     ],
     ids=["shape", "none", "floats"],
 )
-def test_bad_images_are_refused(x, error, message, tmp_path):
-    network = from_litert(exported(NETWORKS["dense"](), tmp_path / "m.tflite"))
+def test_bad_images_are_refused(x, error, message, dense):
+    network = from_litert(dense)
     with pytest.raises(error, match=message):
         network.run_integers(x)
     with pytest.raises(ValueError, match="finite"):
