@@ -10,5 +10,7 @@
 :mod:`nnopt_course.quantization.clustering` and :mod:`nnopt_course.quantization.sparse_learning`
 find few values that may lie anywhere, :mod:`nnopt_course.quantization.clustered_training` and
 :mod:`nnopt_course.quantization.level_training` train them;
-:mod:`nnopt_course.quantization.litert_recipes` asks LiteRT's converter for quantized files.
+:mod:`nnopt_course.quantization.litert_recipes` asks LiteRT's converter for quantized files;
+:mod:`nnopt_course.quantization.integer_litert` reads such a file, and
+:mod:`nnopt_course.quantization.integer_network` runs it in integers only.
 """
