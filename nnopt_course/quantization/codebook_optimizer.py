@@ -73,8 +73,7 @@ class _Slot:
             order = ops.argsort(values)
             ascending = ops.take(values, order)
             middles = (ascending[1:] + ascending[:-1]) / 2
-            flat = ops.searchsorted(middles, ops.reshape(self.latent, (-1,)))
-            nearest = ops.reshape(ops.take(order, flat), self.indices.shape)
+            nearest = ops.take(order, _rank(self.latent.value, middles))
             self.indices.assign(ops.cast(nearest, "int32"))
         self.kernel.assign(ops.cast(ops.take(values, self.indices), self.kernel.dtype))
 
@@ -97,6 +96,16 @@ def _sums(gradient: Any, indices: Any, count: int) -> Any:
         bincount = import_quietly("tensorflow").math.bincount
         return bincount(indices, weights=gradient, minlength=count, maxlength=count)
     return ops.segment_sum(gradient, indices, num_segments=count)
+
+
+def _rank(x: Any, ascending: Any) -> Any:
+    """For each entry of an array, how many of some ascending numbers are less than it."""
+    if ascending.shape[0] > 16:
+        return ops.reshape(ops.searchsorted(ascending, ops.reshape(x, (-1,))), x.shape)
+    rank = ops.zeros(x.shape, "int32")  # With few of them, several times as fast.
+    for j in range(ascending.shape[0]):
+        rank = rank + ops.cast(x > ascending[j], "int32")
+    return rank
 
 
 @keras.saving.register_keras_serializable(package="nnopt_course")
