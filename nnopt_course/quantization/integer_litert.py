@@ -45,8 +45,8 @@ def from_litert(path: str | os.PathLike[str], *, rounding: str | None = None) ->
             input, activations, weights and output, one input, one output.
         rounding: how every layer rounds, ``"single"`` or ``"double"``, see
             :func:`~nnopt_course.quantization.fixed_point.multiply`; None as the reference kernels.
-            XNNPACK rounds once everywhere: with ``"single"`` all but a few outputs in a million
-            are the same as its own.
+            XNNPACK rounds once everywhere: with ``"single"`` all but a few outputs in a hundred
+            thousand are the same as its own.
 
     Returns:
         A :class:`~nnopt_course.quantization.integer_network.Network`.
@@ -73,7 +73,7 @@ def from_litert(path: str | os.PathLike[str], *, rounding: str | None = None) ->
         )
     operations = []
     for operator in operators:
-        activations = [i for i in operator.inputs if i >= 0 and not graph.is_constant(i)]
+        activations = [int(i) for i in operator.inputs if i >= 0 and not graph.is_constant(i)]
         if graph.kind(operator) == "RESHAPE":
             activations = activations[:1]  # The second is the shape.
         for number in [*activations, operator.outputs[0]]:

@@ -84,7 +84,7 @@ def rewritten(path, change):
     """The file after a change that LiteRT's converter would not make: files come from elsewhere."""
     schema = import_quietly("ai_edge_litert.schema_py_generated")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes()))
-    change(model.subgraphs[0], schema)
+    change(model, schema)
     builder = import_quietly("flatbuffers").Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     path.write_bytes(bytes(builder.Output()))
@@ -169,7 +169,8 @@ def test_small_networks_agree_with_the_reference_kernels(name, tmp_path):
 def test_fused_activations_clamp_where_the_reference_kernels_do(activation, tmp_path):
     """With an output scale twice and more as coarse, the limits lie inside the 8 bits."""
 
-    def change(graph, schema):
+    def change(model, schema):
+        graph = model.subgraphs[0]
         output = graph.tensors[graph.outputs[0]].quantization
         output.scale, output.zeroPoint = np.float32([0.0613]), np.int64([-9])
         value = getattr(schema.ActivationFunctionType, activation)
@@ -189,7 +190,8 @@ def test_fused_activations_clamp_where_the_reference_kernels_do(activation, tmp_
 def test_scales_are_multiplied_in_64_bits(tmp_path):
     """It takes a wide layer, a coarse output, and those sums where a 32nd bit turns a rounding."""
 
-    def change(graph, schema):
+    def change(model, schema):
+        graph = model.subgraphs[0]
         output = graph.tensors[graph.outputs[0]].quantization
         output.scale = output.scale * np.float32(32)
 
@@ -312,15 +314,25 @@ def test_uses_of_an_operator_that_are_not_supported_are_refused(build, message, 
         from_litert(path)
 
 
-def shifted_weights(graph, schema):
+def shifted_weights(model, schema):
+    graph = model.subgraphs[0]
     graph.tensors[graph.operators[0].inputs[1]].quantization.zeroPoint = np.int64([0, 1, 0])
 
 
-def tanh(graph, schema):
-    graph.operators[0].builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.TANH
+def tanh(model, schema):
+    model.subgraphs[0].operators[
+        0
+    ].builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.TANH
 
 
-def two_inputs(graph, schema):
+def huge_bias(model, schema):
+    graph = model.subgraphs[0]
+    bias = graph.tensors[graph.operators[0].inputs[2]]
+    model.buffers[bias.buffer].data = np.full(3, np.iinfo(np.int32).max, "int32").view(np.uint8)
+
+
+def two_inputs(model, schema):
+    graph = model.subgraphs[0]
     graph.inputs = [*graph.inputs, graph.operators[0].inputs[2]]
 
 
@@ -328,6 +340,7 @@ def two_inputs(graph, schema):
     ("change", "message"),
     [
         (shifted_weights, r"zero points of tensor \d .* are not all 0"),
+        (huge_bias, r"sums with tensor \d .* might not fit 32 bits"),
         (tanh, "RELU_N1_TO_1; received TANH"),
         (two_inputs, "expected one input and one output; received 2 and 1"),
     ],
@@ -340,8 +353,8 @@ def test_files_that_the_converter_would_not_write_are_refused(change, message, t
 
 
 def test_shuffled_weights_are_refused(dense, tmp_path):
-    def shuffle(graph, schema):
-        graph.operators[0].builtinOptions.weightsFormat = 1
+    def shuffle(model, schema):
+        model.subgraphs[0].operators[0].builtinOptions.weightsFormat = 1
 
     path = tmp_path / "m.tflite"
     path.write_bytes(dense.read_bytes())
