@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.cluster.vq import kmeans2
 
-from nnopt_course.quantization.clustering import STARTS, Codebook, density, linear, random, share
+from nnopt_course.quantization.clustering import (
+    STARTS,
+    Codebook,
+    density,
+    linear,
+    nearest,
+    random,
+    share,
+)
 
 NORMAL = np.random.default_rng(0).normal(size=2000)
 
@@ -46,6 +54,7 @@ def test_by_hand(w, clusters, values, indices):
 def test_between_two_values_the_lower_one_wins():
     codebook = share(np.array([0.0, 1.0, 2.0]), 2, keep_zeros=False, start=lambda w, k: [0, 2])
     assert codebook.values.tolist() == [0.5, 2]
+    assert nearest(np.array([0.5, 1.25, 1.3]), np.array([0.0, 1.0, 1.5])).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("clusters", [2, 5, 16, 64])
