@@ -143,6 +143,7 @@ def place(flat: Flat, scheme_of: Callable[[Step], Scheme | str]) -> list[Place]:
         found.consumers = sorted({number for key in step.outputs for number in consumers[key]})
         places.append(found)
     _fold(steps, places)
+    _hand_on(steps, places)
     _put_quantizers(steps, places)
     _repeat_quantizers(steps, places)
     return places
@@ -202,6 +203,15 @@ def _fold(steps: tuple[Step, ...], places: list[Place]) -> None:
             places[after[0]] = Place(skip=True, note=f"folded into {step.name}")
 
 
+def _hand_on(steps: tuple[Step, ...], places: list[Place]) -> None:
+    """A ReLU that is computed with the layer before it is part of that layer: one scheme."""
+    for number in range(len(steps)):
+        if _rounded_by_the_next(number, steps, places):
+            after = places[number].consumers[0]
+            if steps[after].kind != "Concatenate":
+                places[after].scheme = places[number].scheme
+
+
 def _put_quantizers(steps: tuple[Step, ...], places: list[Place]) -> None:
     """Give each call that makes numbers a quantizer, unless the next one rounds them anyway."""
     needs: list[Scheme | None] = [None] * len(steps)  # What somebody wants of a call's outputs.
@@ -217,11 +227,12 @@ def _put_quantizers(steps: tuple[Step, ...], places: list[Place]) -> None:
                 needs[number] = needs[after]
         if found.skip or (not step.is_input and step.kind in SAME_RANGE):
             continue
-        if found.scheme is None:
-            found.quantizer = needs[number] if _one_real_output(step) else None
-        elif not _rounded_by_the_next(number, steps, places):
-            in_float = found.scheme.activation_bits is None
-            found.quantizer = None if in_float else found.scheme
+        if _rounded_by_the_next(number, steps, places):
+            continue
+        if found.scheme is not None and found.scheme.activation_bits is not None:
+            found.quantizer = found.scheme
+        elif _one_real_output(step):
+            found.quantizer = needs[number]
 
 
 def _one_real_output(step: Step) -> bool:
@@ -235,15 +246,17 @@ def _passes(step: Step, found: Place) -> bool:
 
 def _rounded_by_the_next(number: int, steps: tuple[Step, ...], places: list[Place]) -> bool:
     """Whether the only one that uses an output is a ReLU computed with it, or a concatenation."""
-    after = [n for n in places[number].consumers if n < len(steps)]
-    if len(places[number].consumers) != 1 or not after or places[after[0]].scheme is None:
+    if places[number].scheme is None or len(places[number].consumers) != 1:
         return False
-    if steps[after[0]].kind == "Concatenate":
+    [after] = places[number].consumers
+    if after == len(steps) or places[after].scheme is None:
+        return False
+    if steps[after].kind == "Concatenate":
         return True
     step = steps[number]
     joins = step.kind in COMPUTE | {"Add", "BatchNormalization", "Subtract", "Multiply"}
     plain = step.kind not in COMPUTE or activation_name(step.layer) == "linear"
-    return joins and plain and activation_name(steps[after[0]].layer) in ("relu", "relu6")
+    return joins and plain and activation_name(steps[after].layer) in ("relu", "relu6")
 
 
 def _repeat_quantizers(steps: tuple[Step, ...], places: list[Place]) -> None:

@@ -24,8 +24,8 @@ class Scheme:
 
     Args:
         weight_bits: width of the kernel's integers, 2 to 8; None leaves the kernel in float.
-        activation_bits: width of the layer's outputs (and of the network's inputs before it), 2 to
-            8; None leaves them in float.
+        activation_bits: width of the layer's outputs, 2 to 8, and of its inputs where what makes
+            them has none (the network's own inputs, a layer in float); None leaves them in float.
         per_channel: one step for each output channel of the kernel, or one for all.
         step: where the step of the kernel comes from: ``"max"``, its largest weight, anew in every
             training step; ``"mse"``, the step of least squared error, chosen once; ``"learned"``,

@@ -203,13 +203,23 @@ def test_stripped_it_is_an_ordinary_model_that_computes_the_same(build):
 )
 @pytest.mark.parametrize("scheme", [Scheme(), Scheme(4, step="learned")], ids=["8", "4-learned"])
 def test_litert_computes_what_the_model_does(build, scheme, tmp_path):
+    assert_litert_agrees(prepare(build(), scheme).model, tmp_path / "model.tflite")
+
+
+@on_tensorflow
+def test_litert_computes_what_a_residual_network_does(residual_model, tmp_path):
+    prepared = prepare(residual_model)
+    assert rows(prepared)["norm_b"]["note"] == "folded into conv_b"
+    assert_litert_agrees(prepared.model, tmp_path / "model.tflite")
+
+
+def assert_litert_agrees(model, path):
     from nnopt_course.quantization.aware_litert import export
 
-    model = prepare(build(), scheme).model
     train(model)
     x = np.random.default_rng(5).normal(size=(256, *model.inputs[0].shape[1:])).astype(np.float32)
     ours = np.asarray(model(x))
-    theirs = export(model, tmp_path / "model.tflite").load().predict(x)
+    theirs = export(model, path).load().predict(x)
     *_, last = quantizers(model)
     step = float(last.hi - last.lo) / 255
     steps = np.abs(ours - theirs) / step
@@ -285,6 +295,13 @@ def test_layers_get_schemes_of_their_own():
     assert (found["logits"]["weight_bits"], found["logits"]["activation_bits"]) == (2, 4)
     assert found["hidden"]["note"] == "left in float"
     assert [q.bits for q in quantizers(prepared.model)] == [4, 4]
+
+
+def test_a_relu_belongs_to_the_layer_before_it():
+    model = prepare(conv_norm_relu(), layers={"conv": Scheme(4, 3)}).model
+    assert {q.name: q.bits for q in quantizers(model)}["relu_quantizer"] == 3
+    model = prepare(conv_norm_relu(), layers={"conv": Scheme(4, None)}).model
+    assert names(model)[-2:] == ["relu", "logits"]  # The next layer wants it rounded.
 
 
 def test_the_given_model_stays_as_it_is():
