@@ -257,7 +257,7 @@ def reshape(q: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         shape: of one image's result.
 
     Returns:
-        int8 (n, *shape).
+        int8 ``(n, *shape)``.
     """
     return q.reshape(len(q), *shape)
 

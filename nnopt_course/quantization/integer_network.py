@@ -96,7 +96,7 @@ class Network:
         """Quantize images, run the integers, dequantize the logits.
 
         Args:
-            x: float images (n, *input_shape), n ≥ 1, finite.
+            x: float images ``(n, *input_shape)``, n ≥ 1, finite.
 
         Returns:
             float32 logits (n, classes).
@@ -112,7 +112,7 @@ class Network:
         """Run the network on integers.
 
         Args:
-            q: int8 images (n, *input_shape), n ≥ 1.
+            q: int8 images ``(n, *input_shape)``, n ≥ 1.
 
         Returns:
             int8 logits (n, classes).
