@@ -1,6 +1,7 @@
 """ONNX Runtime: the exchange format ONNX, and Microsoft's engine for it on servers and desktops.
 
-Exporting needs Keras and ``tf2onnx``; loading and running need neither Keras nor TensorFlow.
+Exporting needs Keras with ``tf2onnx`` (on the JAX backend ``jax2onnx``, which is not among our
+dependencies); loading and running need neither Keras nor TensorFlow.
 
 Taught in: part 4, move a trained network, and part 5, from floats to integers.
 """
