@@ -76,6 +76,8 @@ def test_two_sides_are_fitted_better_than_one(w):
 def test_supports_by_hand():
     w = np.array([-4.0, 1.0, 0.0, 3.0])  # The mean size is 2.
     assert twn_support(w).tolist() == [True, False, False, True]
+    assert twn_support(np.array([-4.0, 1.5, 1.5, 1.0])).tolist() == [True, True, True, False]
+    assert twn_support(np.array([-4.2, 1.5, 1.3, 1.0])).tolist() == [True, True, False, False]
     assert ttq_support(0.25)(w).tolist() == [True, False, False, True]
     assert ttq_support(0.2)(w).tolist() == [True, True, False, True]
     assert optimal_support(w).tolist() == [True, False, False, True]
