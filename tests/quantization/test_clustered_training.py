@@ -118,6 +118,25 @@ def test_zeros_stay_and_what_is_shared_stays_shared(optimizer):
         assert not np.allclose(kernel, before[path])
 
 
+def test_with_averages_the_values_end_at_theirs():
+    model, y = linear_model()
+    shared = share_kernels(model, 6)
+    averaging = keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.75)
+    shared.model.compile(shared.optimizer(averaging), "mse")
+    shared.model.fit(
+        np.tile(X, (4, 1)), np.tile(y, (4, 1)), batch_size=48, shuffle=False, verbose=0
+    )
+    codebook = shared.codebooks["only/kernel"]
+    values, average = codebook.values.astype("float64"), None
+    for _ in range(4):
+        g = np.zeros(6)
+        np.add.at(g, codebook.indices, gradient(y, values[codebook.indices]))
+        values = values - 0.5 * g
+        average = values if average is None else 0.75 * average + 0.25 * values
+    found = kernels(shared.model)["only/kernel"]
+    np.testing.assert_allclose(found, average[codebook.indices], rtol=1e-4, atol=1e-6)
+
+
 def test_fine_tuning_lowers_the_loss():
     model, y = linear_model()
     shared = share_kernels(model, 4)

@@ -247,10 +247,10 @@ def test_dead_channels_are_left_alone():
 )
 def test_the_shift_is_what_the_layer_answers_to_the_mean(layer, depthwise):
     """A layer is linear: its error on a constant image is the mean of its errors."""
-    model = keras.Sequential([keras.Input((8, 8, 3)), layer()])
-    mean, error = RNG.uniform(0, 1, 3), RNG.normal(size=model.weights[0].shape)
+    model = keras.Sequential([keras.Input((8, 8, 6)), layer()])
+    mean, error = RNG.uniform(0, 1, 6), RNG.normal(size=model.weights[0].shape)
     model.set_weights([error, np.zeros(model.weights[1].shape)])
-    expected = model(np.broadcast_to(mean, (1, 8, 8, 3)).astype("float32"))
+    expected = model(np.broadcast_to(mean, (1, 8, 8, 6)).astype("float32"))
     found = expected_shift(error, mean, depthwise=depthwise)
     np.testing.assert_allclose(found, np.asarray(expected)[0, 2, 2], rtol=1e-4, atol=1e-5)
 

@@ -11,7 +11,7 @@ TESTS = [
     "folding.py::test_the_function_stays_and_the_normalizations_go[residual]",
     "folding.py::test_the_function_stays_and_the_normalizations_go[nested]",
     "clustered_training.py::test_the_values_move_by_the_sum_of_their_members_gradients[Adam]",
-    "clustered_training.py::test_zeros_stay_and_what_is_shared_stays_shared[EMA]",
+    "clustered_training.py::test_with_averages_the_values_end_at_theirs",
     "clustered_training.py::test_zeros_stay_and_what_is_shared_stays_shared[accumulation]",
     "clustered_training.py::test_other_networks[float32]",
     "sparse_learning.py::test_straight_through_step_by_step[ternary]",
