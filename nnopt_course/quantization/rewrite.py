@@ -113,7 +113,8 @@ def _unfold(
 
 
 def _can_unfold(call: graph.Call) -> bool:
-    return graph.has_graph(call.layer) and not call.trains and not call.masked
+    readable = bool(call.layer.weights) and graph.has_graph(call.layer)
+    return readable and not call.trains and not call.masked
 
 
 def rebuild(
