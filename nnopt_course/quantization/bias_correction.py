@@ -117,7 +117,7 @@ def _mean_inputs(
     sums: list[Any] = [0.0] * len(tensors)
     for begin in range(0, count, batch_size):
         batch = [array[begin : begin + batch_size] for array in arrays]
-        answers = keras.tree.flatten(probe(batch if len(batch) > 1 else batch[0], training=False))
+        answers = keras.tree.flatten(probe(batch, training=False))
         for i, answer in enumerate(answers):
             values = keras.ops.convert_to_numpy(keras.ops.cast(answer, "float32"))
             share = len(batch[0]) / count

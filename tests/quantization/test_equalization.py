@@ -255,6 +255,7 @@ def test_the_shift_is_what_the_layer_answers_to_the_mean(layer, depthwise):
     np.testing.assert_allclose(found, np.asarray(expected)[0, 2, 2], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("error:The structure of")
 def test_the_first_layer_is_right_on_average_afterwards():
     inputs = keras.Input((8, 8, 3))
     y = L.Conv2D(6, 3, name="conv")(inputs)
