@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from helpers import small
 
-from nnopt_course.quantization import affine
 from nnopt_course.quantization.aware import freeze, prepare, quantized_layers, quantizers, strip
 from nnopt_course.quantization.scheme import FLOAT, Scheme
 from nnopt_course.quiet import import_quietly
@@ -228,10 +227,11 @@ def assert_litert_agrees(model, path):
 
 
 @on_tensorflow
-def test_the_file_has_the_trained_ranges_and_steps(tmp_path):
+@pytest.mark.parametrize("scheme", [Scheme(), Scheme(4, step="learned")], ids=["8", "4-learned"])
+def test_the_file_has_the_trained_ranges_and_steps(scheme, tmp_path):
     from nnopt_course.quantization.aware_litert import export
 
-    model = prepare(conv_norm_relu()).model
+    model = prepare(conv_norm_relu(), scheme).model
     train(model)
     artifact = export(model, tmp_path / "model.tflite")
     interpreter = import_quietly("ai_edge_litert.interpreter").Interpreter(str(artifact.path))
@@ -239,9 +239,9 @@ def test_the_file_has_the_trained_ranges_and_steps(tmp_path):
     scales = [d["quantization_parameters"]["scales"] for d in interpreter.get_tensor_details()]
     points = [d["quantization"] for d in interpreter.get_tensor_details()]
     for quantizer in quantizers(model):
-        params = affine.choose_params(float(quantizer.lo), float(quantizer.hi))
+        step, zero_point = map(float, quantizer.step())
         assert any(
-            np.isclose(scale, params.scale, rtol=1e-5) and point == params.zero_point
+            np.isclose(scale, step, rtol=1e-5) and point == zero_point - 128
             for scale, point in points
         ), quantizer.name
     for layer in quantized_layers(model):
