@@ -105,7 +105,7 @@ def _unfold(
         elif isinstance(call.layer, keras.Model) and _can_unfold(call):
             made = _unfold(call.layer, inputs, f"{prefix}{call.layer.name}_", steps)
         else:
-            first = max((key for step in steps for key in step.outputs), default=-1) + 1
+            first = steps[-1].outputs[-1] + 1 if steps else 0
             made = tuple(range(first, first + len(call.outputs)))
             steps.append(Step(call.layer, prefix + call.layer.name, inputs, made, 1, call))
         numbers.update(zip(call.outputs, made, strict=True))

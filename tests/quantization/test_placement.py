@@ -92,6 +92,19 @@ def test_a_model_without_weights_inside_a_model_is_left_in_float():
     assert notes == {"inner": "Sequential is not supported: left in float", "d": ""}
 
 
+def test_several_outputs_of_one_call_are_several_tensors():
+    inputs = keras.Input((4,))
+    left, right = keras.ops.split(layers.Dense(4, name="d")(inputs), 2, axis=-1)
+    outputs = layers.Dense(2, name="e")(layers.Subtract(name="minus")([left, right]))
+    model = keras.Model(inputs, outputs)
+    flat = flatten(model)
+    made = [key for step in flat.steps for key in step.outputs]
+    assert made == list(range(6))
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    prepared = prepare(model, Scheme(None, 8)).model
+    np.testing.assert_allclose(prepared(x), model(x), atol=1e-5)
+
+
 def test_a_class_of_the_same_name_is_another_layer():
     class Dense(layers.Layer):
         def call(self, x):
