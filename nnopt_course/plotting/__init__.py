@@ -4,6 +4,7 @@ Every function draws on the axes it is given, or on a new figure in the book's o
 (:mod:`nnopt_course.plotting.theme`), and returns the axes.
 """
 
+from nnopt_course.plotting.ranges import error_parts, range_ends
 from nnopt_course.plotting.results import (
     accuracy_against_sparsity,
     layer_sensitivity,
@@ -22,9 +23,11 @@ __all__ = [
     "COLORS",
     "STYLE",
     "accuracy_against_sparsity",
+    "error_parts",
     "layer_sensitivity",
     "mask_picture",
     "number_line",
+    "range_ends",
     "report_bars",
     "rounding_error",
     "seed_ranges",

@@ -27,6 +27,12 @@ DRAW = {
     "rounding_error": lambda **k: plotting.rounding_error(
         np.array([0.0, 0.4]), np.array([0.0, -0.4]), bound=0.5, **k
     ),
+    "range_ends": lambda **k: plotting.range_ends(
+        np.arange(4.0), np.array([90, 9, 1]), {"a": (-0.5, 3.0), "b": (0.0, 2.0)}, **k
+    ),
+    "error_parts": lambda **k: plotting.error_parts(
+        [1.0, 2.0, 3.0], [0.1, 0.4, 0.9], [0.9, 0.1, 0.0], **k
+    ),
     "report_bars": lambda **k: plotting.report_bars(["a", "b"], [1.0, 2.0], label="bytes", **k),
     "seed_ranges": lambda **k: plotting.seed_ranges(
         {"a": [1.0, 2.0], "b": [3.0]}, label="error", baseline=2.5, **k
