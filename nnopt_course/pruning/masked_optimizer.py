@@ -86,8 +86,8 @@ class MaskedOptimizer(WrappedOptimizer):
     def mask_weights(self) -> None:
         """Set what is masked to zero, moving averages included."""
         for variable, mask in self._masked():
-            # A product of floats takes half the time of ops.where with booleans, which counts, see
-            # benchmarks/pruning_overhead.py. It may leave −0.0; iterative.strip makes it 0.0.
+            # A product of floats takes half the time of ops.where. It may leave −0.0;
+            # iterative.strip makes it 0.0.
             variable.assign(variable.value * mask.value)
 
 
