@@ -11,16 +11,13 @@ weights of which 80 % have been pruned already (their scores are all equal).
 from __future__ import annotations
 
 import argparse
-import time
-import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import record
+from in_turns import compare, peak_bytes
 
-from nnopt_course.evaluation.latency import one_core
 from nnopt_course.pruning import masks
 from nnopt_course.pruning.allocation import global_
 
@@ -50,38 +47,18 @@ def measure(state: str, *, rounds: int, shrink: float = 1.0) -> dict[str, Any]:
     removed = round(SPARSITY * scores.size)
     find = lambda: masks.find(weights, SPARSITY, allocation=global_)  # noqa: E731
     partition = lambda: np.partition(scores, removed - 1)  # noqa: E731
-    find(), partition()
-    with one_core():
-        times = np.array([(_seconds(find), _seconds(partition)) for _ in range(rounds)])
-    low, ratio, high = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75])
-    find_s, partition_s = np.median(times, axis=0)
+    times = compare(find, partition, rounds=rounds)
     return {
         "state": state,
         "weights": scores.size,
         "sparsity": SPARSITY,
-        "find_ms": round(1e3 * find_s, 1),
-        "partition_ms": round(1e3 * partition_s, 1),
-        "ratio": round(ratio, 2),
-        "ratio_25": round(low, 2),
-        "ratio_75": round(high, 2),
-        "peak_memory_ratio": round(_peak_bytes(find) / scores.nbytes, 2),
+        "find_ms": times.ours_ms,
+        "partition_ms": times.bare_ms,
+        "ratio": times.ratio,
+        "ratio_25": times.ratio_25,
+        "ratio_75": times.ratio_75,
+        "peak_memory_ratio": round(peak_bytes(find) / scores.nbytes, 2),
     }
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
-
-
-def _peak_bytes(call: Callable[[], object]) -> int:
-    """The most memory that a call holds at once, on top of what it is given."""
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def main() -> None:

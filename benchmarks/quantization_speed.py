@@ -11,16 +11,14 @@ turns, on one core.
 from __future__ import annotations
 
 import argparse
-import time
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import record
+from in_turns import compare, peak_bytes
 
-from nnopt_course.evaluation.latency import one_core
 from nnopt_course.quantization import affine, ranges
 
 WEIGHTS = (2500, 4000)
@@ -60,9 +58,7 @@ def there_and_back(name: str, *, rounds: int, shrink: float = 1.0) -> dict[str, 
     return {
         "what": name,
         "values": w.size,
-        **_compared(ours, plain, rounds),
-        "peak_memory_ratio": round(_peak_bytes(ours) / w.nbytes, 2),
-        "bare_peak_memory_ratio": round(_peak_bytes(plain) / w.nbytes, 2),
+        **_compared(ours, plain, w, rounds),
     }
 
 
@@ -79,44 +75,24 @@ def calibration(name: str, *, rounds: int, shrink: float = 1.0) -> dict[str, Any
         "values": x.size,
         "lo": round(lo, 3),
         "hi": round(hi, 3),
-        **_compared(ours, plain, rounds),
-        "peak_memory_ratio": round(_peak_bytes(ours) / x.nbytes, 2),
-        "bare_peak_memory_ratio": round(_peak_bytes(plain) / x.nbytes, 2),
+        **_compared(ours, plain, x, rounds),
     }
 
 
 def _compared(
-    ours: Callable[[], object], plain: Callable[[], object], rounds: int
+    ours: Callable[[], object], plain: Callable[[], object], values: np.ndarray, rounds: int
 ) -> dict[str, float]:
-    """Both in turns: medians in milliseconds, and the ratio with its quartiles."""
-    ours(), plain()
-    with one_core():
-        times = np.array([(_seconds(ours), _seconds(plain)) for _ in range(rounds)])
-    low, ratio, high = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75])
-    ours_s, bare_s = np.median(times, axis=0)
+    """Time and memory of both, as columns."""
+    times = compare(ours, plain, rounds=rounds)
     return {
-        "ms": round(1e3 * ours_s, 1),
-        "bare_ms": round(1e3 * bare_s, 1),
-        "ratio": round(ratio, 2),
-        "ratio_25": round(low, 2),
-        "ratio_75": round(high, 2),
+        "ms": times.ours_ms,
+        "bare_ms": times.bare_ms,
+        "ratio": times.ratio,
+        "ratio_25": times.ratio_25,
+        "ratio_75": times.ratio_75,
+        "peak_memory_ratio": round(peak_bytes(ours) / values.nbytes, 2),
+        "bare_peak_memory_ratio": round(peak_bytes(plain) / values.nbytes, 2),
     }
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
-
-
-def _peak_bytes(call: Callable[[], object]) -> int:
-    """The most memory that a call holds at once, on top of what it is given."""
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def main() -> None:

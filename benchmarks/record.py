@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from nnopt_course.whole_file import whole_file
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")
 
@@ -49,7 +51,6 @@ def machine() -> str:
 
 
 def replace(file: Path, text: str) -> None:
-    """Write beside the file, then rename."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    """Write a file: the whole of it or nothing."""
+    with whole_file(file) as beside:
+        beside.write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-__all__ = ["matches", "require_matches", "select"]
+__all__ = ["as_patterns", "matches", "matches_any", "require_matches", "select"]
 
 
 def matches(path: str, pattern: str) -> bool:
@@ -21,8 +21,25 @@ def matches(path: str, pattern: str) -> bool:
     return fnmatchcase(path, pattern) or fnmatchcase(_layer(path), pattern)
 
 
-def require_matches(paths: Iterable[str], patterns: Iterable[str]) -> None:
+def matches_any(path: str, patterns: Iterable[str]) -> bool:
+    """Whether one of several globs matches a weight's path or its layer's name."""
+    return any(matches(path, pattern) for pattern in patterns)
+
+
+def as_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
+    """One pattern or several, as several."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def require_matches(
+    paths: Iterable[str], patterns: Iterable[str], *, among: str = "layers with kernels"
+) -> None:
     """Raise a ``ValueError`` for a pattern that matches none of the paths; it names the layers.
+
+    Args:
+        paths: paths of weights, or names of layers.
+        patterns: globs.
+        among: what the paths are, for the message.
 
     Raises:
         ValueError: a pattern matches nothing.
@@ -31,7 +48,7 @@ def require_matches(paths: Iterable[str], patterns: Iterable[str]) -> None:
     for pattern in patterns:
         if not any(matches(path, pattern) for path in paths):
             known = ", ".join(map(_layer, paths))
-            raise ValueError(f"no layer matches {pattern!r}; the layers with kernels are {known}")
+            raise ValueError(f"no layer matches {pattern!r}; the {among} are {known}")
 
 
 def select(
@@ -65,14 +82,10 @@ def select(
     paths = list(paths)
     if not paths:
         raise ValueError("expected a Dense, Conv2D or DepthwiseConv2D layer; received none")
-    include = (include,) if isinstance(include, str) else tuple(include)
-    exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    include, exclude = as_patterns(include), as_patterns(exclude)
     require_matches(paths, (*include, *exclude))
     picked = [
-        path
-        for path in paths
-        if any(matches(path, pattern) for pattern in include)
-        and not any(matches(path, pattern) for pattern in exclude)
+        path for path in paths if matches_any(path, include) and not matches_any(path, exclude)
     ]
     if not picked:
         known = ", ".join(map(_layer, paths))

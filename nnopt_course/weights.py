@@ -21,6 +21,7 @@ __all__ = [
     "Weight",
     "clone",
     "custom_layers",
+    "first_not_finite",
     "get_weights",
     "kernels",
     "require_built",
@@ -76,6 +77,21 @@ def require_built(model: Any) -> None:
             f'expected a built model; "{model.name}" has no weights yet: '
             "give it a keras.Input or call it once"
         )
+
+
+def first_not_finite(model: Any) -> str | None:
+    """The path of the first weight of a model that holds NaN or infinity; ``None`` if none does.
+
+    Args:
+        model: a built Keras 3 or tf_keras model.
+    """
+    for weight in model.weights:
+        values = weight.numpy()
+        if values.dtype.kind == "V":  # bfloat16, which NumPy does not know as a float.
+            values = values.astype(np.float32)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            return getattr(weight, "path", weight.name)
+    return None
 
 
 def get_weights(model: Any) -> dict[str, Weight]:

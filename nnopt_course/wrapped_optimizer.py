@@ -15,7 +15,7 @@ from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")
 
-__all__ = ["WrappedOptimizer", "innermost"]
+__all__ = ["WrappedOptimizer", "find", "innermost"]
 
 
 class WrappedOptimizer(keras.optimizers.Optimizer):
@@ -92,6 +92,18 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         config = dict(config)
         inner = keras.saving.deserialize_keras_object(config.pop("inner_optimizer"), custom_objects)
         return cls(inner, **config)
+
+
+def find(optimizer: Any, kind: type) -> Any:
+    """The first optimizer of a kind, from the outermost inward; ``None`` if there is none.
+
+    Args:
+        optimizer: any Keras optimizer, or ``None``. For mixed precision, Keras wraps it once more.
+        kind: a subclass of :class:`WrappedOptimizer`.
+    """
+    while optimizer is not None and not isinstance(optimizer, kind):
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return optimizer
 
 
 def innermost(optimizer: Any) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import variables
-from nnopt_course.wrapped_optimizer import WrappedOptimizer
+from nnopt_course.wrapped_optimizer import WrappedOptimizer, find
 
 keras = import_quietly("keras")
 
@@ -145,14 +145,13 @@ def masked_optimizer(model: Any) -> MaskedOptimizer:
     Raises:
         ValueError: the model is not compiled with one.
     """
-    optimizer = given = getattr(model, "optimizer", None)
-    while not isinstance(optimizer, MaskedOptimizer):
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-        if optimizer is None:
-            raise ValueError(
-                "expected a model that is compiled with pruner.wrap(optimizer), so that the "
-                f"optimizer owns the masks; received the optimizer {type(given).__name__}"
-            )
+    given = getattr(model, "optimizer", None)
+    optimizer = find(given, MaskedOptimizer)
+    if optimizer is None:
+        raise ValueError(
+            "expected a model that is compiled with pruner.wrap(optimizer), so that the "
+            f"optimizer owns the masks; received the optimizer {type(given).__name__}"
+        )
     if not given.built:
         given.build(model.trainable_variables)
     return optimizer

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from nnopt_course.layer_report import LayerReport
+from nnopt_course.patterns import as_patterns, matches, matches_any, require_matches
 from nnopt_course.quantization.fake_quant import ActivationQuantizer
 from nnopt_course.quantization.insertion import insert
 from nnopt_course.quantization.placement import COMPUTE, Place, place
@@ -28,6 +28,7 @@ from nnopt_course.quantization.quantized_layer import QuantizedLayer
 from nnopt_course.quantization.rewrite import Copies, Flat, Step, flatten, rebuild
 from nnopt_course.quantization.scheme import Scheme
 from nnopt_course.quiet import import_quietly
+from nnopt_course.weights import first_not_finite
 
 keras = import_quietly("keras")
 
@@ -82,21 +83,22 @@ def prepare(
         logits Dense           -               - excluded
     """
     flat = flatten(model)
-    _require_finite(model)
+    if path := first_not_finite(model):
+        raise ValueError(f"weights must be finite; {path} holds NaN or infinity")
     names = [step.name for step in flat.steps if not step.is_input]
     kernels = [step.name for step in flat.steps if step.kind in COMPUTE]
-    include, exclude = _globs(include), _globs(exclude)
+    include, exclude = as_patterns(include), as_patterns(exclude)
     layers = dict(layers or {})
-    _require_known(kernels, include)
-    _require_known(names, [*exclude, *layers])
+    require_matches(kernels, include, among="layers")
+    require_matches(names, [*exclude, *layers], among="layers")
     default = scheme or Scheme()
 
     def scheme_of(step: Step) -> Scheme | str:
-        if _any_match(step.name, exclude):
+        if matches_any(step.name, exclude):
             return "excluded"
-        if step.kind in COMPUTE and not _any_match(step.name, include):
+        if step.kind in COMPUTE and not matches_any(step.name, include):
             return "not included"
-        return next((s for glob, s in layers.items() if fnmatchcase(step.name, glob)), default)
+        return next((s for glob, s in layers.items() if matches(step.name, glob)), default)
 
     places = place(flat, scheme_of)
     if not any(found.scheme for found in places):
@@ -210,24 +212,3 @@ def _report(flat: Flat, places: list[Place]) -> LayerReport:
             }
         )
     return LayerReport(rows)
-
-
-def _require_finite(model: Any) -> None:
-    for weight in model.weights:
-        values = keras.ops.convert_to_numpy(weight)
-        if values.dtype.kind == "f" and not (abs(values) < float("inf")).all():
-            raise ValueError(f"weights must be finite; {weight.path} holds NaN or infinity")
-
-
-def _globs(given: Sequence[str] | str) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
-def _any_match(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
-
-
-def _require_known(names: Sequence[str], globs: Sequence[str]) -> None:
-    for glob in globs:
-        if not any(fnmatchcase(name, glob) for name in names):
-            raise ValueError(f"no layer matches {glob!r}; the layers are {', '.join(names)}")

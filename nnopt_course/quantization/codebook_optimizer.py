@@ -43,7 +43,7 @@ from nnopt_course.quantization.clustering import Codebook
 from nnopt_course.quantization.sparse_learning import Levels
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import variables
-from nnopt_course.wrapped_optimizer import WrappedOptimizer
+from nnopt_course.wrapped_optimizer import WrappedOptimizer, find
 
 keras = import_quietly("keras")
 ops = keras.ops
@@ -280,14 +280,13 @@ def current_codebooks(model: Any) -> dict[str, Codebook]:
     Raises:
         ValueError: the model's optimizer holds no codebooks.
     """
-    optimizer = given = getattr(model, "optimizer", None)
-    while not isinstance(optimizer, CodebookOptimizer):
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-        if optimizer is None:
-            raise ValueError(
-                "expected a model that is compiled with an optimizer that holds codebooks; "
-                f"received the optimizer {type(given).__name__}"
-            )
+    given = getattr(model, "optimizer", None)
+    optimizer = find(given, CodebookOptimizer)
+    if optimizer is None:
+        raise ValueError(
+            "expected a model that is compiled with an optimizer that holds codebooks; "
+            f"received the optimizer {type(given).__name__}"
+        )
     found = {}
     for path, slot in optimizer.slots_of(variables(model)).items():
         values, indices = (ops.convert_to_numpy(array) for array in (slot.values, slot.indices))

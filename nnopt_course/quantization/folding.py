@@ -28,7 +28,7 @@ import numpy as np
 from nnopt_course.graph import Call, Graph, has_graph, read, require_graph
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.quiet import import_quietly
-from nnopt_course.weights import custom_layers
+from nnopt_course.weights import custom_layers, first_not_finite
 
 keras = import_quietly("keras")
 
@@ -87,7 +87,8 @@ def fold(model: Any) -> Folded:
         norm_2      follows a ReLU layer, which has no weights to fold into
     """
     require_graph(model)
-    _require_finite(model)
+    if path := first_not_finite(model):
+        raise ValueError(f"{path}: expected finite weights; received NaN or infinity")
     rows: list[dict[str, str]] = []
     config, weights = _folded(model, "", rows)
     small = type(model).from_config(config, custom_objects=custom_layers(model))
@@ -225,10 +226,3 @@ def _fill(model: Any, prefix: str, weights: _Weights) -> None:
             layer.set_weights(weights[path])
         else:
             _fill(layer, f"{path}/", weights)
-
-
-def _require_finite(model: Any) -> None:
-    for variable in model.weights:
-        array = keras.ops.convert_to_numpy(variable.value)
-        if not np.isfinite(array.astype(np.float64)).all():
-            raise ValueError(f"{variable.path}: expected finite weights; received NaN or infinity")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.inputs import check_images
 from nnopt_course.quantization import affine, integer
 from nnopt_course.quantization.params import QuantParams
 
@@ -149,7 +150,4 @@ class Network:
         x = np.asarray(x)
         if dtype is not None and x.dtype != dtype:
             raise TypeError(f"expected int8 images; received {x.dtype}. See predict for floats")
-        if x.ndim == 0 or len(x) == 0 or x.shape[1:] != self.input_shape:
-            expected = ", ".join(["n", *map(str, self.input_shape)])
-            raise ValueError(f"x must have shape ({expected}) with n ≥ 1; received {x.shape}")
-        return x
+        return check_images(x, self.input_shape)

@@ -15,8 +15,26 @@ import numpy as np
 
 from nnopt_course.quantization.params import QuantParams
 from nnopt_course.quiet import import_quietly, silence
+from nnopt_course.transfer.artifact import require_one_each
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "read_tflite"]
+
+
+def read_tflite(path: Path) -> bytes:
+    """The bytes of a ``.tflite`` file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is another kind of file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    content = path.read_bytes()
+    if content[4:8] != b"TFL3":
+        raise ValueError(
+            f"{path} is not a .tflite file: bytes 4 to 8 must be b'TFL3'; received {content[4:8]!r}"
+        )
+    return content
 
 
 class Graph:
@@ -38,13 +56,9 @@ class Graph:
     """
 
     def __init__(self, path: Path, rounding: str | None) -> None:
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}")
         self.path = path
         self._rounding = rounding
-        content = path.read_bytes()
-        if content[4:8] != b"TFL3":
-            raise ValueError(f"{path} is not a .tflite file: bytes 4 to 8 must be b'TFL3'")
+        content = read_tflite(path)
         try:  # LiteRT's interpreter verifies the file's structure; the schema's Python does not.
             with silence():
                 import_quietly("ai_edge_litert.interpreter").Interpreter(model_content=content)
@@ -54,11 +68,7 @@ class Graph:
         self._schema = import_quietly("ai_edge_litert.schema_py_generated")
         self._model = self._schema.ModelT.InitFromObj(self._schema.Model.GetRootAs(content))
         main = self._model.subgraphs[0]
-        if len(main.inputs) != 1 or len(main.outputs) != 1:
-            raise ValueError(
-                f"{path}: expected one input and one output; received {len(main.inputs)} and "
-                f"{len(main.outputs)}"
-            )
+        require_one_each(path, main.inputs, main.outputs)
         self.operators, self._tensors = main.operators, main.tensors
         self.input, self.output = int(main.inputs[0]), int(main.outputs[0])
 

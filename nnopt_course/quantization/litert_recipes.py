@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from nnopt_course.quantization.calibration_inputs import check_calibration
+from nnopt_course.inputs import check_calibration
 
 __all__ = [
     "Recipe",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from nnopt_course.weights import first_not_finite, require_built
 
-from nnopt_course.weights import require_built
-
-__all__ = ["require_exportable", "require_shape"]
+__all__ = ["require_exportable"]
 
 
 def require_exportable(model: Any) -> None:
@@ -27,32 +25,5 @@ def require_exportable(model: Any) -> None:
                 f"expected a Sequential or functional model with one input and one output; "
                 f"{model.name!r} has {len(tensors)} {what}"
             )
-    for weight in model.weights:
-        values = np.asarray(weight)
-        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-            name = getattr(weight, "path", weight.name)
-            raise ValueError(f"weights must be finite; {name} holds NaN or infinity")
-
-
-def require_shape(batch: np.ndarray, shape: tuple[int | None, ...]) -> None:
-    """Refuse a calibration batch of another shape than the model's inputs.
-
-    Converters themselves would flatten images for a dense layer, and crash on other shapes.
-
-    Args:
-        batch: inputs (n, …).
-        shape: of one input; None where any size will do.
-
-    Raises:
-        ValueError: if they differ.
-
-    Example:
-        >>> require_shape(np.ones((5, 28, 28)), (784,))
-        Traceback (most recent call last):
-        ValueError: calibration must have shape (n, 784); received (5, 28, 28)
-    """
-    if len(batch.shape) != 1 + len(shape) or any(
-        wanted not in (None, got) for wanted, got in zip(shape, batch.shape[1:], strict=True)
-    ):
-        expected = ", ".join(["n", *map(str, shape)])
-        raise ValueError(f"calibration must have shape ({expected}); received {batch.shape}")
+    if path := first_not_finite(model):
+        raise ValueError(f"weights must be finite; {path} holds NaN or infinity")

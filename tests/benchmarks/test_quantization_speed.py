@@ -2,7 +2,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from nnopt_course.quantization.affine import params_for
 
@@ -34,10 +33,6 @@ def test_the_bare_expression_is_what_is_written(benchmark):
     w = np.array([[0.5, 1.5], [-127.0, 300.0]], np.float32)
     params = params_for(np.full((2, 2), 127.0), symmetric=True, axis=1)
     assert benchmark.bare(w, params).tolist() == [[0, 2], [-127, 127]]
-
-
-def test_memory_is_counted_in_bytes_of_the_call_alone(benchmark):
-    assert benchmark._peak_bytes(lambda: np.ones(1_000_000)) == pytest.approx(8e6, rel=0.01)
 
 
 def test_a_quick_run_measures_and_writes_nothing(benchmark, monkeypatch, capsys):

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from nnopt_course.graph import has_graph, read
+from nnopt_course.graph import has_graph, read, require_graph
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.pruning.structure.channels import Kept, Refused
 from nnopt_course.pruning.structure.dead_units import DeadUnits, components, find
 from nnopt_course.pruning.structure.reasons import Reasons, reasons_of
 from nnopt_course.quiet import import_quietly
-from nnopt_course.weights import get_weights
+from nnopt_course.weights import first_not_finite
 
 keras = import_quietly("keras")
 
@@ -125,12 +125,14 @@ def plan(model: Any) -> Plan:
          hidden_2            logits       100
            logits                          10                 the model returns logits
     """
+    require_graph(model)
+    if path := first_not_finite(model):
+        raise ValueError(f"{path}: expected finite weights; received NaN or infinity")
     return _plan(model, "")
 
 
 def _plan(model: Any, prefix: str) -> Plan:
     graph = read(model)
-    _require_finite(model)
     found = find(graph)
     groups, layers = _groups(found, prefix), _layers(found, prefix)
     inner = {id(call.layer): call.layer for call in graph.calls if _is_model(call.layer)}
@@ -139,12 +141,6 @@ def _plan(model: Any, prefix: str) -> Plan:
         groups += within.groups
         layers |= within.layers
     return Plan(groups, layers)
-
-
-def _require_finite(model: Any) -> None:
-    for path, weight in get_weights(model).items():
-        if np.issubdtype(weight.value.dtype, np.floating) and not np.isfinite(weight.value).all():
-            raise ValueError(f"{path}: expected finite weights; received NaN or infinity")
 
 
 def _layers(found: DeadUnits, prefix: str) -> dict[str, Kept]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnopt_course.inputs import check_images, require_finite_images, require_shape
 from nnopt_course.quantization import affine
+from nnopt_course.quantization.litert_file import read_tflite
 from nnopt_course.quantization.litert_recipes import Recipe, float32
 from nnopt_course.quiet import import_quietly, silence
-from nnopt_course.transfer.exportable import require_exportable, require_shape
+from nnopt_course.transfer.artifact import FileArtifact, check_threads, require_one_each
+from nnopt_course.transfer.exportable import require_exportable
 from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["Artifact", "Runner", "export"]
@@ -67,20 +69,12 @@ def export(model: Any, path: str | os.PathLike[str], *, quantize: Recipe | None 
     return Artifact(path)
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(FileArtifact):
     """A ``.tflite`` file.
 
     Attributes:
         path: where it is.
     """
-
-    path: Path
-
-    @property
-    def bytes(self) -> int:
-        """Size of the file."""
-        return Path(self.path).stat().st_size
 
     def load(self, threads: int = 1) -> Runner:
         """Open the file in LiteRT's interpreter.
@@ -97,15 +91,7 @@ class Artifact:
                 outputs.
         """
         path = Path(self.path)
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}")
-        content = path.read_bytes()
-        if content[4:8] != b"TFL3":
-            raise ValueError(
-                f"{path} is not a .tflite file: bytes 4 to 8 must be b'TFL3'; "
-                f"received {content[4:8]!r}"
-            )
-        return Runner(content, name=str(path), threads=threads)
+        return Runner(read_tflite(path), name=str(path), threads=threads)
 
 
 class Runner:
@@ -120,8 +106,7 @@ class Runner:
     """
 
     def __init__(self, content: bytes, *, name: str = "the model", threads: int = 1) -> None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"threads must be a positive integer; received {threads!r}")
+        check_threads(threads)
         litert = import_quietly("ai_edge_litert.interpreter")
         try:
             # From memory the interpreter verifies the file's structure first; from a path some
@@ -136,11 +121,7 @@ class Runner:
             ) from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ValueError(
-                f"{name}: expected one input and one output; received {len(inputs)} and "
-                f"{len(outputs)}"
-            )
+        require_one_each(name, inputs, outputs)
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         self._input_params, self._output_params = _params(inputs[0]), _params(outputs[0])
         self._dtype = inputs[0]["dtype"]
@@ -183,14 +164,10 @@ class Runner:
 
     def _as_input(self, x: np.ndarray) -> np.ndarray:
         """Check images and bring them into the type of the file's input."""
-        x = np.asarray(x)
-        if x.shape[1:] != self.input_shape or x.ndim == 0 or len(x) == 0:
-            expected = ", ".join(["n", *map(str, self.input_shape)])
-            raise ValueError(f"x must have shape ({expected}) with n ≥ 1; received {x.shape}")
+        x = check_images(x, self.input_shape)
         if self._input_params is not None:
             return affine.quantize(x, self._input_params)
-        if not np.isfinite(x).all():
-            raise ValueError("x must be finite; received NaN or infinity")
+        require_finite_images(x)
         return x.astype(self._dtype, copy=False)
 
     def _place(self, x: np.ndarray) -> None:

@@ -13,15 +13,20 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnopt_course.quantization.calibration_inputs import check_calibration
+from nnopt_course.inputs import (
+    check_calibration,
+    check_images,
+    require_finite_images,
+    require_shape,
+)
 from nnopt_course.quiet import import_quietly, silence
-from nnopt_course.transfer.exportable import require_exportable, require_shape
+from nnopt_course.transfer.artifact import FileArtifact, check_threads, require_one_each
+from nnopt_course.transfer.exportable import require_exportable
 from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["Artifact", "Recipe", "Runner", "export", "full_int8"]
@@ -122,20 +127,12 @@ def full_int8(calibration: Sequence[np.ndarray]) -> Recipe:
     return quantize
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(FileArtifact):
     """An ``.onnx`` file.
 
     Attributes:
         path: where it is.
     """
-
-    path: Path
-
-    @property
-    def bytes(self) -> int:
-        """Size of the file."""
-        return Path(self.path).stat().st_size
 
     def load(self, threads: int = 1) -> Runner:
         """Open the file in ONNX Runtime, on the CPU.
@@ -151,9 +148,7 @@ class Artifact:
             ValueError: if it is not an ``.onnx`` file, is damaged, or has several inputs or
                 outputs.
         """
-        path = Path(self.path)
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}")
+        path = self.existing()
         return Runner(path.read_bytes(), name=str(path), threads=threads)
 
 
@@ -169,8 +164,7 @@ class Runner:
     """
 
     def __init__(self, content: bytes, *, name: str = "the model", threads: int = 1) -> None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"threads must be a positive integer; received {threads!r}")
+        check_threads(threads)
         try:
             with silence():
                 self._session = _session(content, threads)
@@ -180,11 +174,7 @@ class Runner:
                 f"{name} ({len(content):,} bytes) is damaged or not supported: {reason}"
             ) from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ValueError(
-                f"{name}: expected one input and one output; received {len(inputs)} and "
-                f"{len(outputs)}"
-            )
+        require_one_each(name, inputs, outputs)
         self._input, self._output = inputs[0].name, outputs[0].name
         #: Shape of one image, without the batch axis.
         self.input_shape = tuple(inputs[0].shape[1:])
@@ -224,20 +214,9 @@ class Runner:
         return run
 
     def _checked(self, x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x)
         # Sizes that the model leaves open are names in an ONNX file.
-        if (
-            x.ndim != 1 + len(self.input_shape)
-            or len(x) == 0
-            or any(
-                isinstance(wanted, int) and wanted != got
-                for wanted, got in zip(self.input_shape, x.shape[1:], strict=True)
-            )
-        ):
-            expected = ", ".join(["n", *map(str, self.input_shape)])
-            raise ValueError(f"x must have shape ({expected}) with n ≥ 1; received {x.shape}")
-        if not np.isfinite(x).all():
-            raise ValueError("x must be finite; received NaN or infinity")
+        x = check_images(x, self.input_shape)
+        require_finite_images(x)
         return x.astype(np.float32, copy=False)
 
 

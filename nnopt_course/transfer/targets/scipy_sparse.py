@@ -13,13 +13,14 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from nnopt_course.inputs import check_images, require_finite_images
+from nnopt_course.transfer.artifact import FileArtifact
 from nnopt_course.weights import require_built
 from nnopt_course.whole_file import require_writable, whole_file
 
@@ -84,20 +85,12 @@ def export(model: Any, path: str | os.PathLike[str]) -> Artifact:
     return Artifact(path)
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(FileArtifact):
     """A ``.npz`` file with the matrices of a network.
 
     Args:
         path: where it is.
     """
-
-    path: Path
-
-    @property
-    def bytes(self) -> int:
-        """Size of the file."""
-        return Path(self.path).stat().st_size
 
     def load(self) -> Runner:
         """Read the matrices.
@@ -106,9 +99,7 @@ class Artifact:
             FileNotFoundError: there is no such file.
             ValueError: it is not a file from :func:`export`, or is damaged.
         """
-        path = Path(self.path)
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}")
+        path = self.existing()
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -168,12 +159,8 @@ class Runner:
         return lambda: self._run(columns)
 
     def _checked(self, x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x)
-        if x.shape[1:] != self.input_shape or x.ndim == 0 or len(x) == 0:
-            expected = ", ".join(["n", *map(str, self.input_shape)])
-            raise ValueError(f"x must have shape ({expected}) with n ≥ 1; received {x.shape}")
-        if not np.isfinite(x).all():
-            raise ValueError("x must be finite; received NaN or infinity")
+        x = check_images(x, self.input_shape)
+        require_finite_images(x)
         return x.astype(np.float32, copy=False)
 
     def _run(self, a: np.ndarray) -> np.ndarray:
