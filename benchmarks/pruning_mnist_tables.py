@@ -29,38 +29,39 @@ LITERATURE = {
 
 
 def tables(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Connections: method × sparsity; then neurons. Means over the seeds (smallest – largest)."""
+    """Connections, by network: method × sparsity; then neurons.
+
+    Means over the seeds (smallest – largest).
+    """
     frame = pd.DataFrame(rows)
     if "neurons_removed" not in frame:
         frame["neurons_removed"] = float("nan")
     whole = frame.neurons_removed.notna()
-    parts = [_connections(frame[~whole])]
+    parts = [_connections(net, own) for net, own in frame[~whole].groupby("net", sort=False)]
     if whole.any():
         parts.append(_neurons(frame[whole]))
     return "\n\n".join(parts) + "\n"
 
 
-def _connections(frame: pd.DataFrame) -> str:
+def _connections(net: str, frame: pd.DataFrame) -> str:
     frame = frame.assign(sparsity=frame.sparsity.round(2))
-    pruned = frame[frame.sparsity > 0]
-    columns = list(dict.fromkeys(zip(pruned.net, pruned.sparsity, strict=True)))
-    lines = {"dense, as trained": {}}
-    for net, sparsity in columns:
-        own = frame[frame.net == net]
-        lines["dense, as trained"][net, sparsity] = _mean(
-            own.drop_duplicates("seed").baseline_test_error_percent
-        )
-        for method, group in own[own.sparsity.isin((0, sparsity))].groupby("method", sort=False):
-            lines.setdefault(method, {})[net, sparsity] = _mean(group.test_error_percent)
-    lines |= LITERATURE
-    header = [f"{NETS[net]}, {100 * sparsity:.0f} %" for net, sparsity in columns]
+    columns = frame.sparsity[frame.sparsity > 0].unique()
+    baseline = _mean(frame.drop_duplicates("seed").baseline_test_error_percent)
+    lines = {"dense, as trained": dict.fromkeys(columns, baseline)}
+    for sparsity in columns:
+        own = frame[frame.sparsity.isin((0, sparsity))]
+        for method, group in own.groupby("method", sort=False):
+            lines.setdefault(method, {})[sparsity] = _mean(group.test_error_percent)
+    for paper, cells in LITERATURE.items():
+        lines[paper] = {sparsity: cells.get((net, sparsity), "") for sparsity in columns}
+    header = [f"{100 * sparsity:.0f} % sparse" for sparsity in columns]
     body = [[name, *(cells.get(column, "") for column in columns)] for name, cells in lines.items()]
-    return _markdown(["test error, %, at sparsity", *header], body)
+    return _markdown([f"{NETS[net]}, test error, %", *header], body)
 
 
 def _neurons(frame: pd.DataFrame) -> str:
     header = [
-        *("LeNet-300-100", "neurons removed", "weights removed", "test error, %"),
+        *("LeNet-300-100, whole neurons", "neurons removed", "weights removed", "test error, %"),
         *("baseline, %", "times faster, batch 1", "times faster, batch 256"),
     ]
     body = [
