@@ -1,10 +1,10 @@
 """Quantization-aware training: a network that trains with the rounding of its integers.
 
 :func:`prepare` makes the network, Keras' own ``fit`` trains it, :func:`strip` gives back an
-ordinary one. :mod:`~nnopt_course.quantization.aware_litert` writes it to a file of integers with
-exactly the trained ranges. It takes Sequential and functional models with Dense, Conv2D and
-DepthwiseConv2D layers, and BatchNormalization wherever it stands, on the TensorFlow and the JAX
-backend.
+ordinary one. :mod:`~nnopt_course.quantization.simulated.litert_export` writes it to a
+file of integers with exactly the trained ranges. It takes Sequential and functional models with
+Dense, Conv2D and DepthwiseConv2D layers, and BatchNormalization wherever it
+stands, on the TensorFlow and the JAX backend.
 
 References:
     B. Jacob et al. Quantization and training of neural networks for efficient
@@ -21,12 +21,12 @@ from typing import Any
 
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.patterns import as_patterns, matches, matches_any, require_matches
-from nnopt_course.quantization.fake_quant import ActivationQuantizer
-from nnopt_course.quantization.insertion import insert
-from nnopt_course.quantization.placement import COMPUTE, Place, place
-from nnopt_course.quantization.quantized_layer import QuantizedLayer
-from nnopt_course.quantization.rewrite import Copies, Flat, Step, flatten, rebuild
 from nnopt_course.quantization.scheme import Scheme
+from nnopt_course.quantization.simulated.fake_quant import ActivationQuantizer
+from nnopt_course.quantization.simulated.insertion import insert
+from nnopt_course.quantization.simulated.placement import COMPUTE, Place, place
+from nnopt_course.quantization.simulated.quantized_layer import QuantizedLayer
+from nnopt_course.quantization.simulated.rewrite import Copies, Flat, Step, flatten, rebuild
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import first_not_finite
 

@@ -21,9 +21,9 @@ import numpy as np
 
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.quantization.aware import freeze, prepare, quantized_layers
-from nnopt_course.quantization.calibration import calibrate, kernel_sqnr, output_sqnr
 from nnopt_course.quantization.ranges import Rule
 from nnopt_course.quantization.scheme import Scheme, StepRule
+from nnopt_course.quantization.simulated.calibration import calibrate, kernel_sqnr, output_sqnr
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")
@@ -73,7 +73,7 @@ def quantize(
 
     Raises:
         TypeError, ValueError: as :func:`~nnopt_course.quantization.aware.prepare` and
-            :func:`~nnopt_course.quantization.calibration.calibrate`.
+            :func:`~nnopt_course.quantization.simulated.calibration.calibrate`.
 
     Example:
         >>> import numpy as np

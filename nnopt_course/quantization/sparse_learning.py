@@ -18,8 +18,8 @@ free           c₁, …, 0, …, cₖ        each level but zero
 =============  =====================  ===================
 
 All rules share one signature, ``Callable[[array], Levels]``: they look at the weights and say where
-training begins. :mod:`~nnopt_course.quantization.level_training` trains weights and parameters
-together with a straight-through estimator.
+training begins. :mod:`~nnopt_course.quantization.trained_levels.level_training` trains
+weights and parameters together with a straight-through estimator.
 
 Taught in: part 5, sharing and sparse levels.
 """

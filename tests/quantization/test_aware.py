@@ -213,7 +213,7 @@ def test_litert_computes_what_a_residual_network_does(residual_model, tmp_path):
 
 
 def assert_litert_agrees(model, path):
-    from nnopt_course.quantization.aware_litert import export
+    from nnopt_course.quantization.simulated.litert_export import export
 
     train(model)
     x = np.random.default_rng(5).normal(size=(256, *model.inputs[0].shape[1:])).astype(np.float32)
@@ -229,7 +229,7 @@ def assert_litert_agrees(model, path):
 @on_tensorflow
 @pytest.mark.parametrize("scheme", [Scheme(), Scheme(4, step="learned")], ids=["8", "4-learned"])
 def test_the_file_has_the_trained_ranges_and_steps(scheme, tmp_path):
-    from nnopt_course.quantization.aware_litert import export
+    from nnopt_course.quantization.simulated.litert_export import export
 
     model = prepare(conv_norm_relu(), scheme).model
     train(model)
@@ -463,7 +463,7 @@ def test_weights_that_are_not_finite_are_refused():
 
 @on_tensorflow
 def test_a_file_needs_ranges_of_eight_bits(tmp_path):
-    from nnopt_course.quantization.aware_litert import export
+    from nnopt_course.quantization.simulated.litert_export import export
 
     with pytest.raises(ValueError, match="has no range yet"):
         export(prepare(small()).model, tmp_path / "x.tflite")

@@ -29,9 +29,9 @@ model.compile(keras.optimizers.SGD(1e-2), "mse")
 with np.load(sys.argv[2]) as batch:
     model.fit(batch["x"], batch["y"], epochs=2, shuffle=False, verbose=0)
 model.save(sys.argv[3])
-from nnopt_course.quantization import aware_litert
+from nnopt_course.quantization.simulated import litert_export
 try:
-    aware_litert.export(model, "nowhere.tflite")
+    litert_export.export(model, "nowhere.tflite")
 except ValueError as error:
     assert "this is jax" in str(error), error
 else:
@@ -47,7 +47,7 @@ def test_the_tests_of_the_tensorflow_backend_pass_on_jax():
 
 
 def test_both_backends_learn_the_same_and_the_file_can_be_written_after_it(tmp_path):
-    from nnopt_course.quantization.aware_litert import export
+    from nnopt_course.quantization.simulated.litert_export import export
 
     start, batch, trained = (tmp_path / name for name in ("a.keras", "batch.npz", "b.keras"))
     model = prepare(small()).model

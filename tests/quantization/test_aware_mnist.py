@@ -5,9 +5,9 @@ import pytest
 
 from nnopt_course import models
 from nnopt_course.quantization.aware import prepare
-from nnopt_course.quantization.aware_litert import export
-from nnopt_course.quantization.calibration import calibrate
 from nnopt_course.quantization.scheme import Scheme
+from nnopt_course.quantization.simulated.calibration import calibrate
+from nnopt_course.quantization.simulated.litert_export import export
 from nnopt_course.quiet import import_quietly
 from nnopt_course.training import compile_classifier, set_seed
 

@@ -7,8 +7,8 @@ import pytest
 
 from nnopt_course import tfmot_bridge as bridge
 from nnopt_course.quantization.aware import prepare, quantizers
-from nnopt_course.quantization.calibration import calibrate
 from nnopt_course.quantization.scheme import Scheme
+from nnopt_course.quantization.simulated.calibration import calibrate
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")

@@ -6,10 +6,10 @@ from helpers import small
 
 from nnopt_course.quantization.aware import prepare, quantized_layers, quantizers
 from nnopt_course.quantization.bit_allocation import allocate
-from nnopt_course.quantization.calibration import calibrate
 from nnopt_course.quantization.post_training import kernel_sizes, quantize, sensitivity
 from nnopt_course.quantization.ranges import percentile
 from nnopt_course.quantization.scheme import Scheme
+from nnopt_course.quantization.simulated.calibration import calibrate
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")
@@ -68,8 +68,8 @@ def test_an_observer_of_ones_own_fits_in():
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="LiteRT's converter")
 def test_the_file_is_that_of_litert_s_own_post_training_quantization(tmp_path):
-    from nnopt_course.quantization.aware_litert import export
     from nnopt_course.quantization.litert_recipes import full_int8
+    from nnopt_course.quantization.simulated.litert_export import export
     from nnopt_course.transfer.targets import litert
 
     model = small()

@@ -12,7 +12,6 @@ from hypothesis.extra.numpy import arrays
 from nnopt_course.pruning.one_shot import prune
 from nnopt_course.quantization.affine import fake_quantize
 from nnopt_course.quantization.clustering import share
-from nnopt_course.quantization.level_training import current_codebooks, put_on_levels
 from nnopt_course.quantization.sparse_learning import (
     RULES,
     Levels,
@@ -25,6 +24,7 @@ from nnopt_course.quantization.sparse_learning import (
     two_sided,
     uniform,
 )
+from nnopt_course.quantization.trained_levels.level_training import current_codebooks, put_on_levels
 from nnopt_course.quantization.weight_ranges import weight_params
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import kernels

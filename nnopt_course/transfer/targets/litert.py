@@ -17,7 +17,7 @@ import numpy as np
 
 from nnopt_course.inputs import check_images, require_finite_images, require_shape
 from nnopt_course.quantization import affine
-from nnopt_course.quantization.litert_file import read_tflite
+from nnopt_course.quantization.integer.litert_file import read_tflite
 from nnopt_course.quantization.litert_recipes import Recipe, float32
 from nnopt_course.quiet import import_quietly, silence
 from nnopt_course.transfer.artifact import FileArtifact, check_threads, require_one_each

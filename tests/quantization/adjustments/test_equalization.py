@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nnopt_course.quantization.affine import fake_quantize, params_for
-from nnopt_course.quantization.bias_correction import correct_biases
-from nnopt_course.quantization.equalization import (
+from nnopt_course.quantization.adjustments.bias_correction import correct_biases
+from nnopt_course.quantization.adjustments.equalization import (
     channel_ranges,
     equalizing_scales,
     expected_shift,
     usable_share,
 )
-from nnopt_course.quantization.folding import fold
-from nnopt_course.quantization.model_equalization import equalize
+from nnopt_course.quantization.adjustments.folding import fold
+from nnopt_course.quantization.adjustments.model_equalization import equalize
+from nnopt_course.quantization.affine import fake_quantize, params_for
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import clone, kernels, set_weights
 

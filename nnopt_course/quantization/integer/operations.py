@@ -7,7 +7,7 @@ between. With :math:`x = s_x (q_x - z_x)` and :math:`w = s_w q_w` a layer's sum 
     \sum x w + b = s_x s_w \Bigl(\sum (q_x - z_x)\, q_w + q_b\Bigr)
 
 The bracket is integers: products of 8 bits, added up in 32. The factor before it is the business of
-:mod:`nnopt_course.quantization.fixed_point`, which brings the sum back to 8 bits.
+:mod:`nnopt_course.quantization.integer.fixed_point`, which brings the sum back to 8 bits.
 
 The family's signature: ``operation(q, …, **settings) -> q``. Arrays are as in Keras: images
 ``(n, height, width, channels)``, kernels ``(inputs, outputs)`` or ``(height, width, inputs,
@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnopt_course.quantization.fixed_point import OutputStage, multiply, requantize
-from nnopt_course.quantization.integer_window import Window, window_patches
+from nnopt_course.quantization.integer.fixed_point import OutputStage, multiply, requantize
+from nnopt_course.quantization.integer.window import Window, window_patches
 
 __all__ = [
     "add",
@@ -57,7 +57,7 @@ def dense(
         int8 (n, outputs).
 
     Example:
-        >>> from nnopt_course.quantization.fixed_point import output_stage
+        >>> from nnopt_course.quantization.integer.fixed_point import output_stage
         >>> q, kernel = np.array([[3, -1]], np.int8), np.array([[10], [20]], np.int8)
         >>> dense(q, kernel, bias=np.array([5]), zero_point=-1, stage=output_stage(0.5))
         array([[23]], dtype=int8)

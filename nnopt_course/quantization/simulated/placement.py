@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from nnopt_course.quantization.scheme import Scheme
 
 if TYPE_CHECKING:
-    from nnopt_course.quantization.rewrite import Flat, Step
+    from nnopt_course.quantization.simulated.rewrite import Flat, Step
 
 __all__ = ["COMPUTE", "Place", "activation_name", "fixed_range", "place"]
 

@@ -1,7 +1,8 @@
 """Equalize the layers of a Keras model.
 
-The formulas are in :mod:`~nnopt_course.quantization.equalization`. Fold batch normalizations first
-(:mod:`~nnopt_course.quantization.folding`): between two layers they keep a factor from passing.
+The formulas are in :mod:`~nnopt_course.quantization.adjustments.equalization`. Fold batch
+normalizations first (:mod:`~nnopt_course.quantization.adjustments.folding`): between two layers
+they keep a factor from passing.
 
 It matters with one scale for a whole kernel. With one a channel, as LiteRT has them, the first
 layer of a pair has nothing to gain.
@@ -19,7 +20,7 @@ import numpy as np
 
 from nnopt_course.graph import Call, Graph, has_graph, read, require_graph
 from nnopt_course.layer_report import LayerReport
-from nnopt_course.quantization.equalization import (
+from nnopt_course.quantization.adjustments.equalization import (
     channel_ranges,
     equalizing_scales,
     usable_share,
@@ -54,7 +55,8 @@ class Equalized:
     Args:
         model: a new model that computes the same, not compiled.
         report: one row a layer: ``layer, into, share_before, share_after, note``, with
-            :func:`~nnopt_course.quantization.equalization.usable_share` of its output channels.
+            :func:`~nnopt_course.quantization.adjustments.equalization.usable_share` of its
+            output channels.
     """
 
     model: Any

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnopt_course.quantization.fixed_point import (
+from nnopt_course.quantization.integer.fixed_point import (
     OutputStage,
     fixed_point,
     multiply,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nnopt_course import models
-from nnopt_course.quantization.folding import channel_shape, fold
+from nnopt_course.quantization.adjustments.folding import channel_shape, fold
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import get_weights
 

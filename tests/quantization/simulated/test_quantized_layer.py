@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nnopt_course.quantization import affine
-from nnopt_course.quantization.quantized_layer import QuantizedLayer
 from nnopt_course.quantization.scheme import Scheme
+from nnopt_course.quantization.simulated.quantized_layer import QuantizedLayer
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnopt_course.quantization import affine
-from nnopt_course.quantization.fake_quant import (
+from nnopt_course.quantization.simulated.fake_quant import (
     ActivationQuantizer,
     affine_step,
     fake_quantize,

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.quantization.aware import quantized_layers, quantizers, require_prepared
-from nnopt_course.quantization.fake_quant import ActivationQuantizer
-from nnopt_course.quantization.quantized_layer import QuantizedLayer
 from nnopt_course.quantization.ranges import Observer, Rule, minmax
+from nnopt_course.quantization.simulated.fake_quant import ActivationQuantizer
+from nnopt_course.quantization.simulated.quantized_layer import QuantizedLayer
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")

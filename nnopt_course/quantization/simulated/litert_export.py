@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.quantization.aware import quantizers, require_prepared
-from nnopt_course.quantization.fake_quant import ActivationQuantizer
-from nnopt_course.quantization.quantized_layer import QuantizedLayer
-from nnopt_course.quantization.rewrite import Copies, Step, flatten, rebuild
+from nnopt_course.quantization.simulated.fake_quant import ActivationQuantizer
+from nnopt_course.quantization.simulated.quantized_layer import QuantizedLayer
+from nnopt_course.quantization.simulated.rewrite import Copies, Step, flatten, rebuild
 from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.targets import litert
 

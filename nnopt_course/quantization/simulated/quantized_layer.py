@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from nnopt_course.quantization.fake_quant import fake_quantize, scale_gradient
 from nnopt_course.quantization.scheme import Scheme
+from nnopt_course.quantization.simulated.fake_quant import fake_quantize, scale_gradient
 from nnopt_course.quantization.weight_ranges import weight_params
 from nnopt_course.quiet import import_quietly
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nnopt_course.quantization import integer
-from nnopt_course.quantization.fixed_point import output_stage
-from nnopt_course.quantization.integer_window import Window
+from nnopt_course.quantization.integer import operations
+from nnopt_course.quantization.integer.fixed_point import output_stage
+from nnopt_course.quantization.integer.window import Window
 
 INT8 = st.integers(-128, 127)
 
@@ -89,7 +89,7 @@ def test_dense(data, inputs, outputs, zero_point):
     q, kernel = data.draw(int8(3, inputs)), data.draw(int8(inputs, outputs))
     bias = data.draw(arrays(np.int32, outputs, elements=st.integers(-1000, 1000)))
     stage = output_stage(np.geomspace(0.003, 0.7, outputs), zero_point=-7, qmin=-90, qmax=100)
-    got = integer.dense(q, kernel, bias=bias, zero_point=zero_point, stage=stage)
+    got = operations.dense(q, kernel, bias=bias, zero_point=zero_point, stage=stage)
     for n, k in np.ndindex(3, outputs):
         products = ((int(a) - zero_point) * int(w) for a, w in zip(q[n], kernel[:, k], strict=True))
         assert got[n, k] == rescaled(sum(products) + int(bias[k]), stage, k)
@@ -101,14 +101,14 @@ def test_sums_are_exact_however_large(inputs):
     q = np.full((2, inputs), 127, np.int8)
     q[1, -1] -= 1
     kernel = np.full((inputs, 1), 127, np.int8)
-    sums = integer._product(integer._centered(q, -128), kernel)
+    sums = operations._product(operations._centered(q, -128), kernel)
     assert sums.ravel().tolist() == [inputs * 255 * 127, inputs * 255 * 127 - 127]
 
 
 def test_a_sum_of_many_small_weights_is_exact_too():
     kernel = np.ones((70_000, 1), np.int8)
     q = np.full((1, 70_000), 127, np.int8)
-    assert integer._product(integer._centered(q, -128), kernel).item() == 70_000 * 255
+    assert operations._product(operations._centered(q, -128), kernel).item() == 70_000 * 255
 
 
 @settings(deadline=None, max_examples=40)
@@ -126,7 +126,7 @@ def test_conv2d(data, q, window, zero_point):
         )
         return rescaled(sum(products) + int(bias[k]), stage, k)
 
-    got = integer.conv2d(q, kernel, bias=bias, zero_point=zero_point, stage=stage, window=window)
+    got = operations.conv2d(q, kernel, bias=bias, zero_point=zero_point, stage=stage, window=window)
     np.testing.assert_array_equal(got, loop(q, window, 2, weighted))
 
 
@@ -143,7 +143,7 @@ def test_depthwise_conv2d(data, q, window, multiplier, zero_point):
         products = ((v[c] - zero_point) * int(kernel[i, j, c, m]) for i, j, v in patch)
         return rescaled(sum(products) + int(bias[k]), stage, k)
 
-    got = integer.depthwise_conv2d(
+    got = operations.depthwise_conv2d(
         q, kernel, bias=bias, zero_point=zero_point, stage=stage, window=window
     )
     np.testing.assert_array_equal(got, loop(q, window, outputs, weighted))
@@ -155,7 +155,7 @@ def test_max_pool(q, window):
     def largest(patch, c):
         return min(max(max(values[c] for _, _, values in patch), -100), 90)
 
-    got = integer.max_pool(q, window, qmin=-100, qmax=90)
+    got = operations.max_pool(q, window, qmin=-100, qmax=90)
     assert got.dtype == np.int8
     np.testing.assert_array_equal(got, loop(q, window, q.shape[3], largest))
 
@@ -168,7 +168,7 @@ def test_average_pool(q, window):
         away = floor(abs(exact) + Fraction(1, 2))
         return min(max(away if exact > 0 else -away, -100), 90)
 
-    got = integer.average_pool(q, window, qmin=-100, qmax=90)
+    got = operations.average_pool(q, window, qmin=-100, qmax=90)
     assert got.dtype == np.int8
     np.testing.assert_array_equal(got, loop(q, window, q.shape[3], mean))
 
@@ -178,14 +178,14 @@ def test_add_by_hand():
     factors = output_stage(0.5, rounding="double"), output_stage(0.25, rounding="double")
     stage = output_stage(2.0**-19, zero_point=1, rounding="double")
     a, b = np.array([10, 3, -3, 127], np.int8), np.array([10, 3, 1, 127], np.int8)
-    got = integer.add(a, b, zero_points=(0, 2), factors=factors, stage=stage)
+    got = operations.add(a, b, zero_points=(0, 2), factors=factors, stage=stage)
     assert got.tolist() == [15, 5, -3, 127]
 
 
 def test_average_pool_counts_only_what_is_inside():
     """Corners see 4 of 9, edges 6: by hand, halves away from zero."""
     q = np.array([[1, 2, 3], [4, 5, 6], [7, 8, -9]], np.int8).reshape(1, 3, 3, 1)
-    got = integer.average_pool(q, Window((3, 3), padding="same"))
+    got = operations.average_pool(q, Window((3, 3), padding="same"))
     # 12/4 21/6 16/4 | 27/6 27/9 15/6 | 24/4 21/6 10/4
     assert got.ravel().tolist() == [3, 4, 4, 5, 3, 3, 6, 4, 3]
 
@@ -193,7 +193,7 @@ def test_average_pool_counts_only_what_is_inside():
 @given(images, INT8)
 def test_mean(q, zero_point):
     stage = output_stage(1.7 / q[0, :, :, 0].size, zero_point=-3)
-    got = integer.mean(q, zero_point=zero_point, stage=stage)
+    got = operations.mean(q, zero_point=zero_point, stage=stage)
     for n, c in np.ndindex(got.shape):
         total = sum(int(value) - zero_point for value in q[n, :, :, c].ravel())
         assert got[n, c] == rescaled(total, stage)
@@ -201,24 +201,24 @@ def test_mean(q, zero_point):
 
 def test_padding_with_zeros_is_padding_with_the_zero_point():
     q = np.array([[[[1]], [[2]]]], np.int8)
-    got = integer.pad(q, ((0, 0), (1, 0), (0, 2), (0, 0)), zero_point=-7)
+    got = operations.pad(q, ((0, 0), (1, 0), (0, 2), (0, 0)), zero_point=-7)
     assert got.squeeze().tolist() == [[-7, -7, -7], [1, -7, -7], [2, -7, -7]]
 
 
 def test_concatenate():
     a, b = np.zeros((2, 1), np.int8), np.ones((2, 2), np.int8)
-    assert integer.concatenate(a, b, axis=1).tolist() == [[0, 1, 1]] * 2
+    assert operations.concatenate(a, b, axis=1).tolist() == [[0, 1, 1]] * 2
 
 
 def test_reshape_keeps_the_images_apart():
     q = np.arange(24, dtype=np.int8).reshape(2, 2, 3, 2)
-    assert integer.reshape(q, (12,)).tolist() == [list(range(12)), list(range(12, 24))]
+    assert operations.reshape(q, (12,)).tolist() == [list(range(12)), list(range(12, 24))]
 
 
 @pytest.mark.parametrize("operation", ["max_pool", "average_pool"])
 def test_a_window_larger_than_the_image_is_refused(operation):
     with pytest.raises(ValueError, match=r"window of \[4, 1\] does not fit in \(3, 3\)"):
-        getattr(integer, operation)(np.zeros((1, 3, 3, 1), np.int8), Window((4, 1)))
+        getattr(operations, operation)(np.zeros((1, 3, 3, 1), np.int8), Window((4, 1)))
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ Parameters, indices and latent weights are optimizer variables: part of the comp
 every backend, of every checkpoint, and of the saved ``.keras`` file. To load a file that holds one,
 import this module first.
 
-Used by :mod:`~nnopt_course.quantization.clustered_training` and
-:mod:`~nnopt_course.quantization.level_training`.
+Used by :mod:`~nnopt_course.quantization.trained_levels.clustered_training` and
+:mod:`~nnopt_course.quantization.trained_levels.level_training`.
 
 References:
     S. Han, H. Mao, W. Dally. Deep compression. ICLR 2016, section 3.3.

@@ -16,8 +16,9 @@ inputs are not zero on average. That part is known and can be subtracted:
 
 .. math:: \hat b = b - (\hat W - W)^\top \, \mathbb{E}[x]
 
-Here are the formulas, on arrays. :mod:`~nnopt_course.quantization.model_equalization` and
-:mod:`~nnopt_course.quantization.bias_correction` apply them to a model.
+Here are the formulas, on arrays.
+:mod:`~nnopt_course.quantization.adjustments.model_equalization` and
+:mod:`~nnopt_course.quantization.adjustments.bias_correction` apply them to a model.
 
 References:
     M. Nagel, M. van Baalen, T. Blankevoort, M. Welling. Data-free quantization through weight

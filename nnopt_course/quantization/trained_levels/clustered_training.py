@@ -23,12 +23,12 @@ import numpy as np
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.patterns import select
 from nnopt_course.quantization.clustering import Codebook, Start, linear, share
-from nnopt_course.quantization.codebook_optimizer import (
+from nnopt_course.quantization.sparse_learning import Levels
+from nnopt_course.quantization.trained_levels.codebook_optimizer import (
     CodebookOptimizer,
     current_codebooks,
     with_codebooks,
 )
-from nnopt_course.quantization.sparse_learning import Levels
 from nnopt_course.weights import clone, get_weights, kernels, set_weights
 
 __all__ = ["Shared", "current_codebooks", "report", "share_kernels"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from nnopt_course.quantization.aware import prepare, quantizers
-from nnopt_course.quantization.calibration import calibrate
-from nnopt_course.quantization.placement import activation_name, fixed_range, place
-from nnopt_course.quantization.rewrite import flatten
 from nnopt_course.quantization.scheme import Scheme
+from nnopt_course.quantization.simulated.calibration import calibrate
+from nnopt_course.quantization.simulated.placement import activation_name, fixed_range, place
+from nnopt_course.quantization.simulated.rewrite import flatten
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")

@@ -9,9 +9,9 @@ from nnopt_course import models
 from nnopt_course.data import calibration_batches
 from nnopt_course.quantization import litert_recipes as recipes
 from nnopt_course.quantization.affine import quantize
-from nnopt_course.quantization.fixed_point import requantize
-from nnopt_course.quantization.integer_litert import from_litert
-from nnopt_course.quantization.integer_network import Network, Operation
+from nnopt_course.quantization.integer.fixed_point import requantize
+from nnopt_course.quantization.integer.litert_reader import from_litert
+from nnopt_course.quantization.integer.network import Network, Operation
 from nnopt_course.quantization.params import QuantParams
 from nnopt_course.quiet import import_quietly, silence
 from nnopt_course.transfer.targets import litert

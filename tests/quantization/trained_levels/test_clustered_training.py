@@ -5,10 +5,16 @@ import pytest
 from helpers import small
 
 from nnopt_course.pruning.one_shot import prune
-from nnopt_course.quantization.clustered_training import current_codebooks, share_kernels
 from nnopt_course.quantization.clustering import density, share
-from nnopt_course.quantization.codebook_optimizer import CodebookOptimizer, with_codebooks
 from nnopt_course.quantization.sparse_learning import Levels
+from nnopt_course.quantization.trained_levels.clustered_training import (
+    current_codebooks,
+    share_kernels,
+)
+from nnopt_course.quantization.trained_levels.codebook_optimizer import (
+    CodebookOptimizer,
+    with_codebooks,
+)
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import clone, kernels
 

@@ -31,13 +31,13 @@ import numpy as np
 
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.patterns import select
-from nnopt_course.quantization.clustered_training import report
-from nnopt_course.quantization.codebook_optimizer import (
+from nnopt_course.quantization.sparse_learning import LevelRule, Levels, ternary
+from nnopt_course.quantization.trained_levels.clustered_training import report
+from nnopt_course.quantization.trained_levels.codebook_optimizer import (
     CodebookOptimizer,
     current_codebooks,
     with_codebooks,
 )
-from nnopt_course.quantization.sparse_learning import LevelRule, Levels, ternary
 from nnopt_course.weights import clone, kernels, set_weights
 
 __all__ = ["Leveled", "current_codebooks", "put_on_levels"]

@@ -1,7 +1,8 @@
 """Correct the biases of a Keras model after its weights were rounded.
 
-The formula is in :mod:`~nnopt_course.quantization.equalization`. The means come from a few inputs;
-the paper also has a way to do without any, from the statistics of batch normalizations.
+The formula is in :mod:`~nnopt_course.quantization.adjustments.equalization`. The means
+come from a few inputs; the paper also has a way to do without any, from the
+statistics of batch normalizations.
 
 References:
     M. Nagel, M. van Baalen, T. Blankevoort, M. Welling. Data-free quantization through weight
@@ -19,8 +20,8 @@ import numpy as np
 
 from nnopt_course.graph import Call, read, require_graph
 from nnopt_course.layer_report import LayerReport
-from nnopt_course.quantization.equalization import expected_shift
-from nnopt_course.quantization.model_equalization import LAYERS, unfit
+from nnopt_course.quantization.adjustments.equalization import expected_shift
+from nnopt_course.quantization.adjustments.model_equalization import LAYERS, unfit
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import clone, get_weights, set_weights
 
@@ -64,7 +65,7 @@ def correct_biases(model: Any, quantized: Any, x: Any, *, batch_size: int = 256)
 
     Example:
         >>> from nnopt_course import models
-        >>> from nnopt_course.quantization.level_training import put_on_levels
+        >>> from nnopt_course.quantization.trained_levels.level_training import put_on_levels
         >>> model, x = models.mlp(), np.random.default_rng(0).random((64, 784), "float32")
         >>> corrected = correct_biases(model, put_on_levels(model).model, x)
         >>> [row["note"] or row["mean_shift"] > 0.01 for row in corrected.report.rows]

@@ -1,4 +1,6 @@
-"""Put fake quantization into a network, where :mod:`~nnopt_course.quantization.placement` says.
+"""Put fake quantization into a network.
+
+:mod:`~nnopt_course.quantization.simulated.placement` says where.
 
 Taught in: part 5, quantization-aware training.
 """
@@ -8,11 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nnopt_course.quantization.fake_quant import ActivationQuantizer
-from nnopt_course.quantization.placement import COMPUTE, Place, activation_name, fixed_range
-from nnopt_course.quantization.quantized_layer import QuantizedLayer
-from nnopt_course.quantization.rewrite import Copies, Flat, Step, rebuild
 from nnopt_course.quantization.scheme import Scheme
+from nnopt_course.quantization.simulated.fake_quant import ActivationQuantizer
+from nnopt_course.quantization.simulated.placement import (
+    COMPUTE,
+    Place,
+    activation_name,
+    fixed_range,
+)
+from nnopt_course.quantization.simulated.quantized_layer import QuantizedLayer
+from nnopt_course.quantization.simulated.rewrite import Copies, Flat, Step, rebuild
 from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")
@@ -27,7 +34,8 @@ def insert(flat: Flat, places: list[Place]) -> Any:
 
     Args:
         flat: the model's calls.
-        places: what is done to each, see :func:`~nnopt_course.quantization.placement.place`.
+        places: what is done to each, see
+            :func:`~nnopt_course.quantization.simulated.placement.place`.
 
     Returns:
         A functional model with the weights of the given one.

@@ -1,7 +1,7 @@
 """Read a network of integers from a ``.tflite`` file that LiteRT's converter wrote.
 
 The reader turns each operator into an
-:class:`~nnopt_course.quantization.integer_network.Operation`: kernels as in Keras, and the scales
+:class:`~nnopt_course.quantization.integer.network.Operation`: kernels as in Keras, and the scales
 of its tensors as fixed-point multipliers. It needs neither TensorFlow nor Keras.
 
 To read a further operator, add its name and a function ``(graph, operator) -> (kind, settings)`` to
@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from nnopt_course.quantization.fixed_point import output_stage
-from nnopt_course.quantization.integer_network import Network, Operation
-from nnopt_course.quantization.integer_window import Window
-from nnopt_course.quantization.litert_file import Graph
+from nnopt_course.quantization.integer.fixed_point import output_stage
+from nnopt_course.quantization.integer.litert_file import Graph
+from nnopt_course.quantization.integer.network import Network, Operation
+from nnopt_course.quantization.integer.window import Window
 
 __all__ = ["READERS", "from_litert"]
 
@@ -44,12 +44,12 @@ def from_litert(path: str | os.PathLike[str], *, rounding: str | None = None) ->
         path: a file as :func:`~nnopt_course.quantization.litert_recipes.full_int8` makes it: int8
             input, activations, weights and output, one input, one output.
         rounding: how every layer rounds, ``"single"`` or ``"double"``, see
-            :func:`~nnopt_course.quantization.fixed_point.multiply`; None as the reference kernels.
-            XNNPACK rounds once everywhere: with ``"single"`` all but a few outputs in a hundred
-            thousand are the same as its own.
+            :func:`~nnopt_course.quantization.integer.fixed_point.multiply`; None as the
+            reference kernels. XNNPACK rounds once everywhere: with ``"single"`` all but a few
+            outputs in a hundred thousand are the same as its own.
 
     Returns:
-        A :class:`~nnopt_course.quantization.integer_network.Network`.
+        A :class:`~nnopt_course.quantization.integer.network.Network`.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -1,6 +1,6 @@
 """A network of integers as plain data: a list of operations, and what runs it.
 
-:mod:`nnopt_course.quantization.integer_litert` reads one from a ``.tflite`` file. To add an
+:mod:`nnopt_course.quantization.integer.litert_reader` reads one from a ``.tflite`` file. To add an
 operation of your own, enter a function ``operation(q, …, **settings) -> q`` in :data:`OPERATIONS`.
 
 Taught in: part 5, integers all the way down.
@@ -15,23 +15,24 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.inputs import check_images
-from nnopt_course.quantization import affine, integer
+from nnopt_course.quantization import affine
+from nnopt_course.quantization.integer import operations
 from nnopt_course.quantization.params import QuantParams
 
 __all__ = ["OPERATIONS", "Network", "Operation"]
 
 #: What there is to compute, by name.
 OPERATIONS: dict[str, Callable[..., np.ndarray]] = {
-    "add": integer.add,
-    "average_pool": integer.average_pool,
-    "concatenate": integer.concatenate,
-    "conv2d": integer.conv2d,
-    "dense": integer.dense,
-    "depthwise_conv2d": integer.depthwise_conv2d,
-    "max_pool": integer.max_pool,
-    "mean": integer.mean,
-    "pad": integer.pad,
-    "reshape": integer.reshape,
+    "add": operations.add,
+    "average_pool": operations.average_pool,
+    "concatenate": operations.concatenate,
+    "conv2d": operations.conv2d,
+    "dense": operations.dense,
+    "depthwise_conv2d": operations.depthwise_conv2d,
+    "max_pool": operations.max_pool,
+    "mean": operations.mean,
+    "pad": operations.pad,
+    "reshape": operations.reshape,
 }
 #: Images that go through the network together: their patches stay in the cache.
 CHUNK = 64
