@@ -31,7 +31,8 @@ def test_a_network_agrees_with_itself(z):
 def test_is_symmetric_and_bounded(a, b):
     parity = compare(a, b)
     assert parity == compare(b, a)
-    assert 0 <= parity.mean_abs <= parity.max_abs <= 200
+    rounding = 1 + 1e-12  # of the mean of equal numbers
+    assert 0 <= parity.mean_abs <= rounding * parity.max_abs <= rounding * 200
     assert parity.agreement == pytest.approx(1 - parity.flips / 6)
 
 
