@@ -24,7 +24,8 @@ from nnopt_course.patterns import as_patterns, matches, matches_any, require_mat
 from nnopt_course.quantization.scheme import Scheme
 from nnopt_course.quantization.simulated.fake_quant import ActivationQuantizer
 from nnopt_course.quantization.simulated.insertion import insert
-from nnopt_course.quantization.simulated.placement import COMPUTE, Place, place
+from nnopt_course.quantization.simulated.layer_kinds import COMPUTE
+from nnopt_course.quantization.simulated.placement import NOT_NAMED, Place, place
 from nnopt_course.quantization.simulated.quantized_layer import QuantizedLayer
 from nnopt_course.quantization.simulated.rewrite import Copies, Flat, Step, flatten, rebuild
 from nnopt_course.quiet import import_quietly
@@ -50,9 +51,8 @@ class Prepared:
 
 def prepare(
     model: Any,
-    scheme: Scheme | None = None,
+    scheme: Scheme | Mapping[str, Scheme] | None = None,
     *,
-    layers: Mapping[str, Scheme] | None = None,
     include: Sequence[str] | str = ("*",),
     exclude: Sequence[str] | str = (),
 ) -> Prepared:
@@ -63,8 +63,10 @@ def prepare(
 
     Args:
         model: a built Sequential or functional model of Keras 3, trained as a rule.
-        scheme: how layers are quantized; by default ``Scheme()``, 8 bits everywhere.
-        layers: glob over layer names → another scheme; the first that matches counts.
+        scheme: how layers are quantized; by default ``Scheme()``, 8 bits everywhere. Or glob over
+            layer names → scheme: the first that matches counts, and what none matches stays in
+            float. A BatchNormalization or ReLU that is computed with the layer before it belongs
+            to that one. ``{"logits": Scheme(8), "*": Scheme(4)}`` leaves out none.
         include: globs over names of layers with kernels; only these are quantized.
         exclude: globs over layer names that are left in float.
 
@@ -73,7 +75,8 @@ def prepare(
 
     Raises:
         TypeError, ValueError: the model is not a built Sequential or functional Keras 3 model, a
-            weight is not finite, a pattern matches no layer, or nothing is left to quantize.
+            weight is not finite, a scheme is something else, a pattern matches no layer, or nothing
+            is left to quantize.
 
     Example:
         >>> from nnopt_course import models
@@ -81,24 +84,27 @@ def prepare(
          layer  kind weight_bits activation_bits     note
         hidden Dense           4               8
         logits Dense           -               - excluded
+        >>> print(prepare(models.mlp(), {"hidden": Scheme(4), "*": Scheme(8)}).report)
+         layer  kind weight_bits activation_bits note
+        hidden Dense           4               8
+        logits Dense           8               8
     """
+    schemes = _as_mapping(scheme)
     flat = flatten(model)
     if path := first_not_finite(model):
         raise ValueError(f"weights must be finite; {path} holds NaN or infinity")
     names = [step.name for step in flat.steps if not step.is_input]
     kernels = [step.name for step in flat.steps if step.kind in COMPUTE]
     include, exclude = as_patterns(include), as_patterns(exclude)
-    layers = dict(layers or {})
     require_matches(kernels, include, among="layers")
-    require_matches(names, [*exclude, *layers], among="layers")
-    default = scheme or Scheme()
+    require_matches(names, [*exclude, *schemes], among="layers")
 
     def scheme_of(step: Step) -> Scheme | str:
         if matches_any(step.name, exclude):
             return "excluded"
         if step.kind in COMPUTE and not matches_any(step.name, include):
             return "not included"
-        return next((s for glob, s in layers.items() if matches(step.name, glob)), default)
+        return next((s for glob, s in schemes.items() if matches(step.name, glob)), NOT_NAMED)
 
     places = place(flat, scheme_of)
     if not any(found.scheme for found in places):
@@ -193,6 +199,16 @@ def require_prepared(model: Any) -> None:
         raise ValueError(
             f"expected a model made by prepare; nothing in {model.name!r} is quantized"
         )
+
+
+def _as_mapping(scheme: Any) -> dict[str, Scheme]:
+    if scheme is None or isinstance(scheme, Scheme):
+        return {"*": scheme or Scheme()}
+    if not isinstance(scheme, Mapping) or not all(isinstance(s, Scheme) for s in scheme.values()):
+        raise TypeError(f"expected a Scheme, or a mapping of globs to Schemes; received {scheme!r}")
+    if not scheme:
+        raise ValueError("expected a scheme for at least one layer; received an empty mapping")
+    return dict(scheme)
 
 
 def _report(flat: Flat, places: list[Place]) -> LayerReport:

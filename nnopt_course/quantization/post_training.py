@@ -47,9 +47,8 @@ class Quantized:
 def quantize(
     model: Any,
     calibration: Sequence[Any],
-    scheme: Scheme | None = None,
+    scheme: Scheme | Mapping[str, Scheme] | None = None,
     *,
-    layers: Mapping[str, Scheme] | None = None,
     include: Sequence[str] | str = ("*",),
     exclude: Sequence[str] | str = (),
     rule: Rule | None = None,
@@ -60,8 +59,8 @@ def quantize(
         model: a built Sequential or functional model of Keras 3.
         calibration: batches of inputs; weights alone need them for the report only. Use training
             images, never test images.
-        scheme: how layers are quantized; by default 8 bits everywhere.
-        layers: glob over layer names → another scheme; the first that matches counts.
+        scheme: how layers are quantized; by default 8 bits everywhere. Or glob over layer names →
+            scheme: the first that matches counts, and what none matches stays in float.
         include: globs over names of layers with kernels; only these are quantized.
         exclude: globs over layer names that are left in float.
         rule: how the range of an activation comes from its values; by default min and max.
@@ -86,7 +85,7 @@ def quantize(
         hidden 23
     """
     batches = list(calibration)
-    prepared = prepare(model, scheme, layers=layers, include=include, exclude=exclude)
+    prepared = prepare(model, scheme, include=include, exclude=exclude)
     calibrate(prepared.model, batches, rule)
     freeze(prepared.model)
     kernels = {layer.name: kernel_sqnr(layer) for layer in quantized_layers(prepared.model)}

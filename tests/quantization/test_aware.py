@@ -290,17 +290,50 @@ def test_weights_only():
 
 
 def test_layers_get_schemes_of_their_own():
-    prepared = prepare(small(), layers={"logits": Scheme(2, 4), "hid*": FLOAT})
+    prepared = prepare(small(), {"logits": Scheme(2, 4), "hid*": FLOAT})
     found = rows(prepared)
     assert (found["logits"]["weight_bits"], found["logits"]["activation_bits"]) == (2, 4)
     assert found["hidden"]["note"] == "left in float"
     assert [q.bits for q in quantizers(prepared.model)] == [4, 4]
 
 
+def test_the_first_scheme_that_matches_counts():
+    for names in (["logits", "*"], ["*", "logits"]):
+        found = rows(prepare(small(), {name: Scheme(2 + len(name)) for name in names}))
+        bits = {layer: row["weight_bits"] for layer, row in found.items()}
+        assert bits == {"hidden": 3, "logits": 8 if names[0] == "logits" else 3}
+
+
+def test_layers_that_no_scheme_names_stay_in_float():
+    prepared = prepare(small(), {"logits": Scheme(4, None)})
+    assert rows(prepared)["hidden"]["note"] == "not in the scheme"
+    assert [layer.name for layer in quantized_layers(prepared.model)] == ["logits"]
+
+
+def test_a_folded_norm_and_a_relu_need_not_be_named():
+    prepared = prepare(conv_norm_relu(), {"conv": Scheme(4, 3), "logits": Scheme(2, 5)})
+    bits = [(q.name, q.bits) for q in quantizers(prepared.model)]
+    assert bits[1:] == [("relu_quantizer", 3), ("logits_quantizer", 5)]
+    notes = {layer: row["note"] for layer, row in rows(prepared).items()}
+    assert notes["norm"] == "folded into conv"
+    assert not notes["relu"]
+
+
+def test_an_excluded_norm_that_is_folded_leaves_the_relu_behind_it_to_integers():
+    found = rows(prepare(conv_norm_relu(), exclude="norm"))
+    assert found["relu"]["activation_bits"] == 8
+
+
+def test_a_scheme_of_another_type_is_refused():
+    for scheme in (8, {"*": 8}):
+        with pytest.raises(TypeError, match="expected a Scheme, or a mapping of globs"):
+            prepare(small(), scheme)
+
+
 def test_a_relu_belongs_to_the_layer_before_it():
-    model = prepare(conv_norm_relu(), layers={"conv": Scheme(4, 3)}).model
+    model = prepare(conv_norm_relu(), {"conv": Scheme(4, 3), "*": Scheme()}).model
     assert {q.name: q.bits for q in quantizers(model)}["relu_quantizer"] == 3
-    model = prepare(conv_norm_relu(), layers={"conv": Scheme(4, None)}).model
+    model = prepare(conv_norm_relu(), {"conv": Scheme(4, None), "*": Scheme()}).model
     assert names(model)[-2:] == ["relu", "logits"]  # The next layer wants it rounded.
 
 
@@ -338,7 +371,7 @@ def test_gradients_of_a_folded_norm_are_those_of_the_layers_apart():
     tf = import_quietly("tensorflow")
     model = conv_norm_relu()
     # Without integers only the folding is left.
-    prepared = prepare(model, layers={"conv": Scheme(None, 8)}).model
+    prepared = prepare(model, {"conv": Scheme(None, 8), "*": Scheme()}).model
     x = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)
     gradients = []
     [conv, *_] = quantized_layers(prepared)
@@ -438,7 +471,9 @@ def test_a_model_with_a_call_of_its_own_is_refused():
     [
         ({"include": "convolution"}, "no layer matches 'convolution'; the layers are hidden"),
         ({"exclude": "x*"}, "no layer matches"),
-        ({"layers": {"x": Scheme()}}, "no layer matches"),
+        ({"scheme": {"*": Scheme(), "x": Scheme()}}, "no layer matches 'x'"),
+        ({"scheme": {}}, "at least one layer; received an empty mapping"),
+        ({"scheme": {"*": FLOAT}}, "hidden: left in float"),
         ({"exclude": "*"}, "expected a layer to quantize; received hidden: excluded"),
     ],
 )

@@ -51,7 +51,7 @@ def test_with_the_same_ranges_it_computes_the_same():
 
     # tfmot rounds dense kernels with one step, convolutions' with one a channel.
     dense = Scheme(per_channel=False)
-    ours = prepare(model, layers={"hidden": dense, "logits": dense}).model
+    ours = prepare(model, {"hidden": dense, "logits": dense, "*": Scheme()}).model
     calibrate(ours, [x])
     # The first layer's number counts the models that this process has made.
     ranges = [

@@ -156,7 +156,7 @@ def test_bits_by_layer_under_a_budget(trained_norms):
     budget = sum(sizes.values()) // 2
     bits = allocate(sizes, errors, budget_bytes=budget)
     layers = {layer: Scheme(width, 8, step="mse") for layer, width in bits.items()}
-    report = quantize(trained_norms, inputs, layers=layers).report
+    report = quantize(trained_norms, inputs, layers).report
     assert {r["layer"]: r["weight_bits"] for r in report.rows if r["layer"] in bits} == bits
 
 

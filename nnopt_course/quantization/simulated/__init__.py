@@ -6,6 +6,7 @@ Quantization-aware training (:mod:`nnopt_course.quantization.aware`) and post-tr
 - :mod:`~nnopt_course.quantization.simulated.fake_quant`: round, and let the gradient through
 - :mod:`~nnopt_course.quantization.simulated.quantized_layer`: a layer with a rounded kernel
 - :mod:`~nnopt_course.quantization.simulated.rewrite`: a model as a list of calls, and back
+- :mod:`~nnopt_course.quantization.simulated.layer_kinds`: which layers integers can compute
 - :mod:`~nnopt_course.quantization.simulated.placement`: where the rounding goes
 - :mod:`~nnopt_course.quantization.simulated.insertion`: put it there
 - :mod:`~nnopt_course.quantization.simulated.calibration`: ranges and errors from batches of inputs

@@ -12,12 +12,8 @@ from typing import Any
 
 from nnopt_course.quantization.scheme import Scheme
 from nnopt_course.quantization.simulated.fake_quant import ActivationQuantizer
-from nnopt_course.quantization.simulated.placement import (
-    COMPUTE,
-    Place,
-    activation_name,
-    fixed_range,
-)
+from nnopt_course.quantization.simulated.layer_kinds import COMPUTE, activation_name, fixed_range
+from nnopt_course.quantization.simulated.placement import Place
 from nnopt_course.quantization.simulated.quantized_layer import QuantizedLayer
 from nnopt_course.quantization.simulated.rewrite import Copies, Flat, Step, rebuild
 from nnopt_course.quiet import import_quietly

@@ -22,74 +22,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nnopt_course.quantization.scheme import Scheme
+from nnopt_course.quantization.simulated.layer_kinds import (
+    COMPUTE,
+    OWN_RANGE,
+    ROUNDING,
+    SAME_RANGE,
+    activation_name,
+)
 
 if TYPE_CHECKING:
     from nnopt_course.quantization.simulated.rewrite import Flat, Step
 
-__all__ = ["COMPUTE", "Place", "activation_name", "fixed_range", "place"]
+__all__ = ["NOT_NAMED", "Place", "place"]
 
-#: Layers whose kernels are quantized.
-COMPUTE = frozenset({"Dense", "Conv2D", "DepthwiseConv2D"})
-#: Layers and operators that move numbers about, or average them: the range of their input holds.
-SAME_RANGE = frozenset(
-    {
-        "ActivityRegularization",
-        "AlphaDropout",
-        "AveragePooling2D",
-        "Cropping2D",
-        "Dropout",
-        "ExpandDims",
-        "Flatten",
-        "GaussianDropout",
-        "GaussianNoise",
-        "GetItem",
-        "GlobalMaxPooling2D",
-        "Identity",
-        "MaxPooling2D",
-        "MaxPool",
-        "Permute",
-        "RepeatVector",
-        "Reshape",
-        "SpatialDropout2D",
-        "Squeeze",
-        "Transpose",
-        "ZeroPadding2D",
-    }
-)
-#: Of these, the ones that round: their output is quantized again, by the same range.
-ROUNDING = frozenset({"AveragePooling2D"})
-#: Layers and operators that compute without a kernel: their output has a range of its own.
-OWN_RANGE = frozenset(
-    {
-        "Activation",
-        "Add",
-        "Average",
-        "BatchNormalization",
-        "Concatenate",
-        "ELU",
-        "Gelu",
-        "GlobalAveragePooling2D",
-        "HardSigmoid",
-        "HardSwish",
-        "LeakyReLU",
-        "LeakyRelu",
-        "Maximum",
-        "Mean",
-        "Minimum",
-        "Multiply",
-        "PReLU",
-        "ReLU",
-        "Relu",
-        "Relu6",
-        "Rescaling",
-        "Sigmoid",
-        "Silu",
-        "Softmax",
-        "Subtract",
-        "Tanh",
-        "UpSampling2D",
-    }
-)
+#: Why a layer stays in float of which a mapping of schemes says nothing.
+NOT_NAMED = "not in the scheme"
 
 
 @dataclass
@@ -131,19 +78,12 @@ def place(flat: Flat, scheme_of: Callable[[Step], Scheme | str]) -> list[Place]:
             consumers[key].append(number)
     for key in flat.outputs:
         consumers[key].append(len(steps))  # The caller.
-    places = []
-    in_float: set[int] = set()  # Tensors that layers make which are left alone.
-    for step in steps:
-        found = _first_look(step, scheme_of)
-        follows = bool(step.inputs) and in_float.issuperset(step.inputs)
-        if follows and step.kind not in COMPUTE and found.scheme is not None:
-            found = Place(note="left in float as its inputs are")
-        if found.scheme is None and (follows or not (step.is_input or step.kind in SAME_RANGE)):
-            in_float.update(step.outputs)
+    places = [_first_look(step, scheme_of) for step in steps]
+    for step, found in zip(steps, places, strict=True):
         found.consumers = sorted({number for key in step.outputs for number in consumers[key]})
-        places.append(found)
     _fold(steps, places)
     _hand_on(steps, places)
+    _stay_in_float(steps, places)
     _put_quantizers(steps, places)
     _repeat_quantizers(steps, places)
     return places
@@ -205,11 +145,23 @@ def _fold(steps: tuple[Step, ...], places: list[Place]) -> None:
 
 def _hand_on(steps: tuple[Step, ...], places: list[Place]) -> None:
     """A ReLU that is computed with the layer before it is part of that layer: one scheme."""
-    for number in range(len(steps)):
-        if _rounded_by_the_next(number, steps, places):
-            after = places[number].consumers[0]
-            if steps[after].kind != "Concatenate":
-                places[after].scheme = places[number].scheme
+    for number, found in enumerate(places):
+        if found.scheme is not None and _has_relu(number, steps, places):
+            [after] = found.consumers
+            if places[after].scheme is not None or places[after].note == NOT_NAMED:
+                places[after].scheme, places[after].note = found.scheme, ""
+
+
+def _stay_in_float(steps: tuple[Step, ...], places: list[Place]) -> None:
+    """What computes without a kernel, from float numbers only, is not worth rounding."""
+    in_float: set[int] = set()  # Tensors that layers make which are left alone.
+    for step, found in zip(steps, places, strict=True):
+        follows = bool(step.inputs) and in_float.issuperset(step.inputs)
+        if follows and step.kind not in COMPUTE and found.scheme is not None:
+            found.scheme, found.note = None, "left in float as its inputs are"
+        moves = step.is_input or step.kind in SAME_RANGE or found.skip
+        if found.scheme is None and (follows or not moves):
+            in_float.update(step.outputs)
 
 
 def _put_quantizers(steps: tuple[Step, ...], places: list[Place]) -> None:
@@ -246,17 +198,23 @@ def _passes(step: Step, found: Place) -> bool:
 
 def _rounded_by_the_next(number: int, steps: tuple[Step, ...], places: list[Place]) -> bool:
     """Whether the only one that uses an output is a ReLU computed with it, or a concatenation."""
-    if places[number].scheme is None or len(places[number].consumers) != 1:
+    found = places[number]
+    if found.scheme is None or len(found.consumers) != 1:
         return False
-    [after] = places[number].consumers
+    [after] = found.consumers
     if after == len(steps) or places[after].scheme is None:
         return False
-    if steps[after].kind == "Concatenate":
-        return True
-    step = steps[number]
+    return steps[after].kind == "Concatenate" or _has_relu(number, steps, places)
+
+
+def _has_relu(number: int, steps: tuple[Step, ...], places: list[Place]) -> bool:
+    """Whether the only one that uses an output is a ReLU that can be computed with it."""
+    if len(places[number].consumers) != 1 or places[number].consumers[0] == len(steps):
+        return False
+    step, after = steps[number], steps[places[number].consumers[0]]
     joins = step.kind in COMPUTE | {"Add", "BatchNormalization", "Subtract", "Multiply"}
     plain = step.kind not in COMPUTE or activation_name(step.layer) == "linear"
-    return joins and plain and activation_name(steps[after].layer) in ("relu", "relu6")
+    return joins and plain and activation_name(after.layer) in ("relu", "relu6")
 
 
 def _repeat_quantizers(steps: tuple[Step, ...], places: list[Place]) -> None:
@@ -269,36 +227,3 @@ def _repeat_quantizers(steps: tuple[Step, ...], places: list[Place]) -> None:
             source[step.outputs[0]] = source[step.inputs[0]]
             if step.kind in ROUNDING:
                 found.again = source[step.inputs[0]]
-
-
-def activation_name(layer: Any) -> str:
-    """``"linear"``, ``"relu"``, …: what a layer does to each number last; ``"other"`` if unknown.
-
-    Example:
-        >>> from nnopt_course import models
-        >>> [activation_name(layer) for layer in models.mlp().layers]
-        ['relu', 'linear']
-    """
-    kind = type(layer).__name__
-    if kind == "ReLU":
-        if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6, 6.0):
-            return "other"
-        return "relu" if layer.max_value is None else "relu6"
-    if kind in ("Relu", "Relu6", "Sigmoid", "Tanh", "Softmax"):
-        return kind.lower()
-    if hasattr(layer, "activation") and kind in COMPUTE | {"Activation"}:
-        return getattr(layer.activation, "__name__", "other")
-    return "other"
-
-
-def fixed_range(name: str, bits: int) -> tuple[float, float] | None:
-    """The range of an activation function that LiteRT prescribes; None if it has none.
-
-    Example:
-        >>> fixed_range("sigmoid", 8), fixed_range("tanh", 8), fixed_range("relu", 8)
-        ((0.0, 0.99609375), (-1.0, 0.9921875), None)
-    """
-    step = 2.0**-bits
-    if name in ("sigmoid", "softmax"):
-        return (0.0, 1.0 - step)
-    return (-1.0, 1.0 - 2 * step) if name == "tanh" else None

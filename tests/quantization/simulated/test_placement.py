@@ -6,7 +6,8 @@ import pytest
 from nnopt_course.quantization.aware import prepare, quantizers
 from nnopt_course.quantization.scheme import Scheme
 from nnopt_course.quantization.simulated.calibration import calibrate
-from nnopt_course.quantization.simulated.placement import activation_name, fixed_range, place
+from nnopt_course.quantization.simulated.layer_kinds import activation_name, fixed_range
+from nnopt_course.quantization.simulated.placement import place
 from nnopt_course.quantization.simulated.rewrite import flatten
 from nnopt_course.quiet import import_quietly
 
