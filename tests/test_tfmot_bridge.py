@@ -264,6 +264,67 @@ def test_quantize_aware_gives_a_model_that_trains(tiny):
     assert history["val_accuracy"][-1] > 0.7
 
 
+def cluster_by_hand(w, count):
+    """Every weight on the nearest of evenly spaced values."""
+    values = np.linspace(w.min(), w.max(), count)
+    return values[np.abs(w[..., None] - values).argmin(axis=-1)]
+
+
+@pytest.mark.parametrize("network", [models.mlp, models.lenet_5], ids=["mlp", "lenet_5"])
+def test_before_training_tfmot_moves_weights_to_the_nearest_start(network):
+    model = network()
+    stripped = bridge.strip_clustering(bridge.cluster_weights(model, 8))
+    assert isinstance(stripped, keras.Model)
+    for path, kernel in kernels(model).items():
+        np.testing.assert_allclose(
+            kernels(stripped)[path], cluster_by_hand(kernel, 8), rtol=0, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("start", ["linear", "density", "random", "k-means++"])
+def test_clustered_kernels_keep_few_values_and_their_zeros_while_they_train(tiny, start):
+    """No more values than asked for, better values than before, and the same zeros."""
+    model = prune(models.mlp(), 0.8).model
+    wrapped = bridge.cluster_weights(model, 16, start=start)
+    before = kernels(bridge.strip_clustering(wrapped))
+    history = bridge.fit(wrapped, tiny, epochs=2)
+    assert history["val_accuracy"][-1] > 0.5
+    stripped = bridge.strip_clustering(wrapped)
+    for path, kernel in kernels(stripped).items():
+        assert 2 < len(np.unique(kernel)) <= 16
+        assert (kernel[kernels(model)[path] == 0] == 0).all()
+        assert not np.array_equal(kernel, before[path])
+    x = tiny.test.x[:200]
+    np.testing.assert_allclose(
+        stripped.predict(x, verbose=0), wrapped.predict(x, verbose=0), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "keep_zeros", "with_zero"),
+    [(0, True, False), (0.5, True, True), (0.5, False, False)],
+    ids=["no zeros", "zeros kept", "zeros not kept"],
+)
+def test_zero_is_a_value_if_zeros_are_kept(sparsity, keep_zeros, with_zero):
+    model = prune(models.mlp(), sparsity).model if sparsity else models.mlp()
+    stripped = bridge.strip_clustering(bridge.cluster_weights(model, 8, keep_zeros=keep_zeros))
+    for kernel in kernels(stripped).values():
+        assert (kernel == 0).any() == with_zero
+
+
+@pytest.mark.parametrize(
+    ("clusters", "start", "message"),
+    [
+        (8, "middle", "start must be one of linear, density, random, k-means"),
+        (1, "linear", "number_of_clusters must be greater than 1"),
+    ],
+    ids=["unknown start", "one cluster"],
+)
+def test_cluster_weights_refuses(clusters, start, message):
+    with pytest.raises(ValueError, match=message):
+        bridge.cluster_weights(models.mlp(), clusters, start=start)
+
+
 # Keras 3 stays intact, in whatever order things are imported.
 
 CHECK = """

@@ -3,18 +3,20 @@
 tfmot takes models of tf_keras (Keras 2) only, and is not going to be ported to Keras 3.
 
 - :mod:`~nnopt_course.tfmot_bridge.translate`: build a model again in the other Keras
-- :mod:`~nnopt_course.tfmot_bridge.toolkit`: prune and quantize it with tfmot
+- :mod:`~nnopt_course.tfmot_bridge.toolkit`: prune, quantize and cluster it with tfmot
 
 This is the only folder that imports tfmot or tf_keras.
 """
 
 from nnopt_course.tfmot_bridge.toolkit import (
     Wrapped,
+    cluster_weights,
     fit,
     masks,
     one_shot_masks,
     prune_low_magnitude,
     quantize_aware,
+    strip_clustering,
     strip_pruning,
     tfmot,
 )
@@ -22,11 +24,13 @@ from nnopt_course.tfmot_bridge.translate import tf_keras, to_keras, to_tf_keras
 
 __all__ = [
     "Wrapped",
+    "cluster_weights",
     "fit",
     "masks",
     "one_shot_masks",
     "prune_low_magnitude",
     "quantize_aware",
+    "strip_clustering",
     "strip_pruning",
     "tf_keras",
     "tfmot",

@@ -4,7 +4,7 @@ While it loads, tfmot sets the environment variable ``TF_USE_LEGACY_KERAS``, whi
 ``tf.keras`` into tf_keras for everybody else in the process. Here, ``tf.keras`` is bound before
 that, and the variable is put back.
 
-Taught in: part 6, the same pruning with tfmot.
+Taught in: part 5, sharing and sparse levels; part 6, the same pruning with tfmot.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from nnopt_course.pruning.allocation import check_sparsity
 from nnopt_course.pruning.schedules import polynomial
 from nnopt_course.quiet import import_quietly
 from nnopt_course.tfmot_bridge.translate import keras, tf_keras, to_keras, to_tf_keras
+from nnopt_course.weights import kernels
 
 __all__ = [
     "Wrapped",
+    "cluster_weights",
     "fit",
     "masks",
     "one_shot_masks",
     "prune_low_magnitude",
     "quantize_aware",
+    "strip_clustering",
     "strip_pruning",
 ]
 
@@ -173,6 +176,59 @@ def quantize_aware(model: Any) -> Any:
         RuntimeError: tfmot cannot quantize one of the layers; it is named.
     """
     return tfmot.quantization.keras.quantize_model(to_tf_keras(model))
+
+
+def cluster_weights(
+    model: Any, clusters: int, *, start: str = "linear", keep_zeros: bool = True
+) -> Any:
+    """Wrap a copy of a Keras 3 model for tfmot's weight sharing.
+
+    tfmot does not run k-means to its end first: each weight takes the nearest of the starting
+    values, and training does the rest. In every step it moves the values *and* the weights behind
+    them, and assigns anew.
+
+    Args:
+        model: a built Keras 3 model.
+        clusters: most values a kernel, zero included.
+        start: "linear", "density", "random" or "k-means++".
+        keep_zeros: weights that are zero stay exactly zero, if the model has any. tfmot then gives
+            one value of every kernel to zero, also of a kernel that has none.
+
+    Returns:
+        A tf_keras model in tfmot's wrappers, not compiled. It needs no callback.
+
+    Raises:
+        TypeError: as :func:`to_tf_keras`.
+        ValueError: as :func:`to_tf_keras`; the start is unknown, or tfmot refuses the clusters.
+    """
+    ways = tfmot.clustering.keras.CentroidInitialization
+    starts = {
+        "linear": ways.LINEAR,
+        "density": ways.DENSITY_BASED,
+        "random": ways.RANDOM,
+        "k-means++": ways.KMEANS_PLUS_PLUS,
+    }
+    if start not in starts:
+        raise ValueError(f"start must be one of {', '.join(starts)}; received {start!r}")
+    theirs = to_tf_keras(model)
+    if keep_zeros and any((kernel == 0).any() for kernel in kernels(model).values()):
+        # Where tfmot's own guide imports it from; its public names lead to an empty package.
+        path = f"{tfmot.__name__}.python.core.clustering.keras.experimental.cluster"
+        experimental = import_quietly(path)
+        return experimental.cluster_weights(theirs, clusters, starts[start], preserve_sparsity=True)
+    return tfmot.clustering.keras.cluster_weights(theirs, clusters, starts[start])
+
+
+def strip_clustering(model: Any) -> Any:
+    """Take tfmot's wrappers off, and bring the model back to Keras 3.
+
+    Args:
+        model: what :func:`cluster_weights` wrapped, trained.
+
+    Returns:
+        A Keras 3 model whose kernels hold the shared values, not compiled.
+    """
+    return to_keras(tfmot.clustering.keras.strip_clustering(model))
 
 
 def fit(
