@@ -4,6 +4,7 @@ Every function draws on the axes it is given, or on a new figure in the book's o
 (:mod:`nnopt_course.plotting.theme`), and returns the axes.
 """
 
+from nnopt_course.plotting.integers import bit_rows, integer_grid, integer_maps
 from nnopt_course.plotting.ranges import error_parts, range_ends
 from nnopt_course.plotting.results import (
     accuracy_against_sparsity,
@@ -23,7 +24,10 @@ __all__ = [
     "COLORS",
     "STYLE",
     "accuracy_against_sparsity",
+    "bit_rows",
     "error_parts",
+    "integer_grid",
+    "integer_maps",
     "layer_sensitivity",
     "mask_picture",
     "number_line",
