@@ -5,6 +5,7 @@ Every function draws on the axes it is given, or on a new figure in the book's o
 """
 
 from nnopt_course.plotting.integers import bit_rows, integer_grid, integer_maps
+from nnopt_course.plotting.levels import levels_below
 from nnopt_course.plotting.ranges import error_parts, range_ends
 from nnopt_course.plotting.results import (
     accuracy_against_sparsity,
@@ -29,6 +30,7 @@ __all__ = [
     "integer_grid",
     "integer_maps",
     "layer_sensitivity",
+    "levels_below",
     "mask_picture",
     "number_line",
     "range_ends",
