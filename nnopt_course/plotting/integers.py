@@ -107,8 +107,9 @@ def integer_grid(
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
             text = f"{number}".replace("-", "−")
             color = "white" if dark else "black"
-            ax.text(column, row, text, ha="center", va="center", color=color, fontsize=11)
+            ax.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
         ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
         ax.grid(visible=False)
     return ax
 
@@ -154,11 +155,11 @@ def integer_maps(
         ax.set(xticks=[], yticks=[], facecolor="#8C8C8C")
         ax.spines[:].set_visible(False)
         ax.grid(visible=False)
-        ticks = [-128, zero_point, 127]
-        if min(zero_point + 128, 127 - zero_point) < 20:
-            ticks = [-128, 127]
+        ends = max(-128, zero_point - limit), min(127, zero_point + limit)
+        far = [end for end in ends if abs(end - zero_point) > limit / 4]
+        ticks = sorted({zero_point, *far})
         bar = ax.figure.colorbar(image, ax=ax, location="bottom", aspect=40, ticks=ticks)
-        bar.ax.set_xlim(-128, 127)
+        bar.ax.set_xlim(*ends)
         bar.outline.set_visible(False)
     return ax
 

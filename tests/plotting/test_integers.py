@@ -69,12 +69,22 @@ def test_channels_stand_row_by_row_with_gaps():
     assert (ax.images[0].norm.vmin, ax.images[0].norm.vmax) == (3 - 9, 3 + 9)  # −6 is the farthest.
 
 
-@pytest.mark.parametrize(("zero_point", "ticks"), [(3, [-128, 3, 127]), (-128, [-128, 127])])
-def test_the_scale_shows_the_zero_point_unless_it_is_an_end(zero_point, ticks):
-    ax = plotting.integer_maps(np.zeros((2, 2, 1), np.int8), zero_point=zero_point)
+@pytest.mark.parametrize(
+    ("zero_point", "other", "ticks"),
+    [
+        pytest.param(3, 43, [-37, 3, 43], id="both-sides"),
+        pytest.param(-128, 100, [-128, 100], id="nothing-below"),
+        pytest.param(-120, 60, [-120, 60], id="little-below"),
+        pytest.param(100, -50, [-50, 100], id="little-above"),
+    ],
+)
+def test_the_scale_shows_the_zero_point_and_what_is_far_from_it(zero_point, other, ticks):
+    maps = np.array([zero_point, other], np.int8).reshape(1, 2, 1)
+    ax = plotting.integer_maps(maps, zero_point=zero_point)
     [bar] = [axes for axes in ax.figure.axes if axes is not ax]
     assert bar.get_xticks().tolist() == ticks
-    assert bar.get_xlim() == (-128, 127)
+    low, high = bar.get_xlim()
+    assert -128 <= low <= ticks[0] <= ticks[-1] <= high <= 127
 
 
 @pytest.mark.parametrize("shape", [(4,), (0, 3), (2, 2, 2, 2)])
