@@ -264,6 +264,30 @@ def test_quantize_aware_gives_a_model_that_trains(tiny):
     assert history["val_accuracy"][-1] > 0.7
 
 
+@pytest.mark.parametrize("keep_zeros", [False, True], ids=["zeros free", "zeros kept"])
+@pytest.mark.parametrize("keep_clusters", [False, True], ids=["values free", "values kept"])
+def test_quantize_aware_keeps_what_it_is_asked_to_keep(tiny, keep_zeros, keep_clusters):
+    pruned = prune(models.mlp(), 0.8).model
+    clustered = bridge.cluster_weights(pruned, 8, keep_zeros=True)
+    model = bridge.strip_clustering(clustered)
+    theirs = bridge.quantize_aware(model, keep_zeros=keep_zeros, keep_clusters=keep_clusters)
+    bridge.fit(theirs, tiny, epochs=1)
+    before, after = kernels(model), bridge.quantized_kernels(theirs)
+    assert set(after) == set(before)
+    for path, kernel in after.items():
+        values = np.unique(kernel)
+        assert len(values) <= (8 if keep_clusters else 255)
+        if not keep_clusters:
+            assert len(values) > 8
+            steps = values / np.diff(values).min()
+            np.testing.assert_allclose(steps, np.round(steps), atol=0.01)
+        if keep_zeros:
+            assert (kernel[before[path] == 0] == 0).all()
+        assert not np.array_equal(kernel, before[path])
+    if not keep_zeros:
+        assert any((after[path][kernel == 0] != 0).any() for path, kernel in before.items())
+
+
 def cluster_by_hand(w, count):
     """Every weight on the nearest of evenly spaced values."""
     values = np.linspace(w.min(), w.max(), count)

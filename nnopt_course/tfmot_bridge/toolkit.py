@@ -4,7 +4,8 @@ While it loads, tfmot sets the environment variable ``TF_USE_LEGACY_KERAS``, whi
 ``tf.keras`` into tf_keras for everybody else in the process. Here, ``tf.keras`` is bound before
 that, and the variable is put back.
 
-Taught in: part 5, sharing and sparse levels; part 6, the same pruning with tfmot.
+Taught in: part 5, quantization-aware training, and sharing and sparse levels; part 6, the same
+pruning with tfmot.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "one_shot_masks",
     "prune_low_magnitude",
     "quantize_aware",
+    "quantized_kernels",
     "strip_clustering",
     "strip_pruning",
 ]
@@ -162,11 +164,15 @@ def one_shot_masks(model: Any, sparsity: float, **options: Any) -> dict[str, np.
     return masks(wrapped)
 
 
-def quantize_aware(model: Any) -> Any:
+def quantize_aware(model: Any, *, keep_zeros: bool = False, keep_clusters: bool = False) -> Any:
     """Prepare a copy of a Keras 3 model for tfmot's quantization-aware training.
+
+    tfmot calls it PQAT if zeros are kept, CQAT if clusters are, and PCQAT if both are.
 
     Args:
         model: a built Keras 3 model.
+        keep_zeros: weights that are zero stay zero while it trains.
+        keep_clusters: weights of a kernel that are equal stay equal while it trains.
 
     Returns:
         A tf_keras model with fake quantization, not compiled.
@@ -175,7 +181,31 @@ def quantize_aware(model: Any) -> Any:
         TypeError, ValueError: as :func:`to_tf_keras`.
         RuntimeError: tfmot cannot quantize one of the layers; it is named.
     """
-    return tfmot.quantization.keras.quantize_model(to_tf_keras(model))
+    theirs = to_tf_keras(model)
+    combine, quantization = tfmot.experimental.combine, tfmot.quantization.keras
+    if keep_clusters:
+        scheme = combine.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=keep_zeros)
+    elif keep_zeros:
+        scheme = combine.Default8BitPrunePreserveQuantizeScheme()
+    else:
+        return quantization.quantize_model(theirs)
+    return quantization.quantize_apply(quantization.quantize_annotate_model(theirs), scheme)
+
+
+def quantized_kernels(model: Any) -> dict[str, np.ndarray]:
+    """The kernels that a model of tfmot's quantization-aware training computes with.
+
+    Args:
+        model: what :func:`quantize_aware` made, after at least one step of training.
+
+    Returns:
+        path → array, rounded to what 8 bits stand for; paths as in :mod:`nnopt_course.weights`.
+    """
+    return {
+        f"{wrapper.layer.name}/kernel": quantizer(weight, False, weights=ranges).numpy()
+        for wrapper in model.layers
+        for weight, quantizer, ranges in getattr(wrapper, "_weight_vars", [])
+    }
 
 
 def cluster_weights(
