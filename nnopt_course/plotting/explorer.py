@@ -8,14 +8,14 @@ shows was measured beforehand; below it, the same numbers stand in a table.
 from __future__ import annotations
 
 import html
-import json
 import math
 from collections.abc import Mapping
-from importlib import resources
 from numbers import Real
 
 import pandas as pd
 from IPython.display import HTML
+
+from nnopt_course.plotting.page_part import buttons, check_name, fill, script_data
 
 __all__ = ["explorer"]
 
@@ -54,8 +54,7 @@ def explorer(
         1
     """
     _check(frame, choice, level, shown, logarithmic)
-    if not name.isalnum():
-        raise ValueError(f"name must be letters and digits; received {name!r}")
+    check_name(name)
     stops = sorted(frame[level].unique().tolist())
     by_choice = dict(list(frame.groupby(choice, sort=False)))
     data = {
@@ -70,36 +69,23 @@ def explorer(
             for column, decimals in shown.items()
         ],
     }
-    folder = resources.files("nnopt_course") / "resources"
     parts = {
         "@NAME@": name,
         "@CHOICE@": html.escape(choice),
         "@LEVEL@": html.escape(level),
         "@LAST@": str(len(stops) - 1),
-        "@BUTTONS@": "".join(_button(name, i, str(c)) for i, c in enumerate(by_choice)),
+        "@BUTTONS@": buttons(name, by_choice),
         "@PANELS@": "".join(_panel(column) for column in shown),
         "@TABLE@": _table(frame[[choice, level, *shown]], shown),
-        # "</" would end the script.
-        "@DATA@": json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
+        "@DATA@": script_data(data),
     }
-    page = (folder / "explorer.html").read_text(encoding="utf-8")
-    for mark, text in parts.items():
-        page = page.replace(mark, text)
-    return HTML(page)
+    return fill("explorer.html", parts)
 
 
 def _curve(rows: pd.DataFrame, level: str, column: str, stops: list[float]) -> list[float | None]:
     """The column's value at each stop; None where this choice was not measured."""
     values = dict(zip(rows[level].tolist(), rows[column].tolist(), strict=True))
     return [values.get(stop) for stop in stops]
-
-
-def _button(name: str, index: int, label: str) -> str:
-    checked = " checked" if index == 0 else ""
-    return (
-        f'<label><input type="radio" name="{name}-choice" value="{index}"{checked}> '
-        f"{html.escape(label)}</label>"
-    )
 
 
 def _panel(column: str) -> str:

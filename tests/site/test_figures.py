@@ -12,6 +12,7 @@ from project import ROOT
 pytestmark = pytest.mark.browser
 
 PAGE = "chapters/3_pruning/neurons_or_connections.html"
+RANGES = "chapters/5_quantization/where_the_range_comes_from.html"
 RESULTS = ROOT / "benchmarks" / "results" / "pruning_sweep.json"
 #: What the page calls a measurement → its name in the file, and how it is written.
 SHOWN = {
@@ -86,11 +87,34 @@ def test_it_fits_a_phone(figure):
         assert box["x"] + box["width"] <= right <= 390
 
 
-def test_the_page_brings_everything_along(site):
+@pytest.mark.parametrize(("address", "name"), [(PAGE, "sweep"), (RANGES, "ranges")])
+def test_the_page_brings_everything_along(site, address, name):
     """The numbers stand in the HTML itself, so that the figure works from a file, too."""
-    with urlopen(site + PAGE) as page:
+    with urlopen(site + address) as page:
         text = page.read().decode()
-    begin = text.index('<div class="nnopt-explorer" id="sweep">')
+    begin = text.index(f'id="{name}">')
     part = text[begin : text.index("</script>", begin)]
     assert "fetch(" not in part
     assert "http" not in part.replace("http://www.w3.org", "")
+
+
+def test_ranges_show_what_was_measured_and_fit_a_phone(browser, site):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(site + RANGES)
+    figure = page.locator("#ranges")
+    rows = figure.locator("tr").evaluate_all(
+        "rows => rows.map(r => [...r.cells].map(c => c.textContent))"
+    )
+    (_, *rules), *errors = rows
+    assert [row[0] for row in errors] == list("2345678")
+    for column, rule in enumerate(rules, 1):
+        figure.get_by_label(rule, exact=True).check()
+        figure.get_by_label("bits", exact=True).press("Home")
+        for row in errors:
+            assert figure.locator(".stop").first.inner_text() == row[0]
+            assert figure.locator(".value").last.inner_text() == row[column]
+            figure.get_by_label("bits", exact=True).press("ArrowRight")
+    for value in figure.locator(".value, svg").all():
+        box = value.bounding_box()
+        assert box["x"] + box["width"] <= 390
+    page.close()
