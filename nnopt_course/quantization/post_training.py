@@ -14,21 +14,29 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from nnopt_course.layer_report import LayerReport
+from nnopt_course.patterns import as_patterns
+from nnopt_course.quantization.adjustments.bias_correction import correct_means
+from nnopt_course.quantization.adjustments.folding import fold
+from nnopt_course.quantization.adjustments.model_equalization import equalize
 from nnopt_course.quantization.aware import freeze, prepare, quantized_layers
 from nnopt_course.quantization.ranges import Rule
 from nnopt_course.quantization.scheme import Scheme, StepRule
 from nnopt_course.quantization.simulated.calibration import calibrate, kernel_sqnr, output_sqnr
 from nnopt_course.quiet import import_quietly
+from nnopt_course.weights import clone
 
 keras = import_quietly("keras")
 
-__all__ = ["Quantized", "kernel_sizes", "quantize", "sensitivity"]
+__all__ = ["ADJUSTMENTS", "Quantized", "kernel_sizes", "quantize", "sensitivity"]
+
+#: What :func:`quantize` can do to the network besides.
+ADJUSTMENTS = ("equalize", "correct_biases")
 
 
 @dataclass(frozen=True)
@@ -38,10 +46,12 @@ class Quantized:
     Args:
         model: a new model, not compiled, that rounds as the integers will.
         report: what each layer got, what it lost, and why some were left alone.
+        adjustments: what was done besides → its own report.
     """
 
     model: Any
     report: LayerReport
+    adjustments: Mapping[str, LayerReport] = field(default_factory=dict)
 
 
 def quantize(
@@ -52,6 +62,7 @@ def quantize(
     include: Sequence[str] | str = ("*",),
     exclude: Sequence[str] | str = (),
     rule: Rule | None = None,
+    adjust: Sequence[str] | str = (),
 ) -> Quantized:
     """Quantize a trained model without training it. The given model stays as it is.
 
@@ -64,6 +75,12 @@ def quantize(
         include: globs over names of layers with kernels; only these are quantized.
         exclude: globs over layer names that are left in float.
         rule: how the range of an activation comes from its values; by default min and max.
+        adjust: ``"equalize"``: fold batch normalizations and balance the channels of layers that
+            follow each other, before anything is rounded
+            (:mod:`~nnopt_course.quantization.adjustments.model_equalization`); it helps where a
+            kernel has one step for all channels. ``"correct_biases"``: take out of the biases what
+            rounding adds to outputs on average
+            (:mod:`~nnopt_course.quantization.adjustments.bias_correction`).
 
     Returns:
         The model and a report: what :func:`~nnopt_course.quantization.aware.prepare` says, and the
@@ -72,7 +89,8 @@ def quantize(
 
     Raises:
         TypeError, ValueError: as :func:`~nnopt_course.quantization.aware.prepare` and
-            :func:`~nnopt_course.quantization.simulated.calibration.calibrate`.
+            :func:`~nnopt_course.quantization.simulated.calibration.calibrate`; an adjustment is
+            unknown.
 
     Example:
         >>> import numpy as np
@@ -84,12 +102,24 @@ def quantize(
         hidden 48
         hidden 23
     """
-    batches = list(calibration)
+    batches, adjust, done = list(calibration), as_patterns(adjust), {}
+    for name in adjust:
+        if name not in ADJUSTMENTS:
+            raise ValueError(f"adjust must be among {ADJUSTMENTS}; received {name!r}")
+    if "equalize" in adjust:
+        folded = fold(model)
+        equalized = equalize(folded.model)
+        model = equalized.model
+        done |= {"fold": folded.report, "equalize": equalized.report}
     prepared = prepare(model, scheme, include=include, exclude=exclude)
     calibrate(prepared.model, batches, rule)
     freeze(prepared.model)
+    reference = None
+    if "correct_biases" in adjust:
+        reference = clone(prepared.model)
+        done["correct_biases"] = correct_means(prepared.model, batches)
     kernels = {layer.name: kernel_sqnr(layer) for layer in quantized_layers(prepared.model)}
-    outputs = output_sqnr(prepared.model, batches)
+    outputs = output_sqnr(prepared.model, batches, reference=reference)
     rows = []
     for row in prepared.report.rows:
         losses = {
@@ -98,7 +128,7 @@ def quantize(
         }
         note = row["note"]
         rows.append({**{k: v for k, v in row.items() if k != "note"}, **losses, "note": note})
-    return Quantized(prepared.model, LayerReport(rows))
+    return Quantized(prepared.model, LayerReport(rows), done)
 
 
 def kernel_sizes(model: Any) -> dict[str, int]:

@@ -1,18 +1,21 @@
 """Correct the biases of a Keras model after its weights were rounded.
 
-The formula is in :mod:`~nnopt_course.quantization.adjustments.equalization`. The means
-come from a few inputs; the paper also has a way to do without any, from the
-statistics of batch normalizations.
+:func:`correct_biases` takes any model with rounded weights, and out of its biases what the formula
+in :mod:`~nnopt_course.quantization.adjustments.equalization` says. :func:`correct_means` takes a
+fake-quantized one and measures what comes out of each layer, with all rounding before it. Both need
+a few inputs; the paper also has a way to do without any, from the statistics of batch
+normalizations.
 
 References:
     M. Nagel, M. van Baalen, T. Blankevoort, M. Welling. Data-free quantization through weight
-    equalization and bias correction. ICCV 2019, section 4.2.
+    equalization and bias correction. ICCV 2019, section 4.2 and appendix D.
 
 Taught in: part 5, full or partial.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +25,14 @@ from nnopt_course.graph import Call, read, require_graph
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.quantization.adjustments.equalization import expected_shift
 from nnopt_course.quantization.adjustments.model_equalization import LAYERS, unfit
+from nnopt_course.quantization.aware import quantized_layers
+from nnopt_course.quantization.simulated.calibration import mean_sums
 from nnopt_course.quiet import import_quietly
 from nnopt_course.weights import clone, get_weights, set_weights
 
 keras = import_quietly("keras")
 
-__all__ = ["Corrected", "correct_biases"]
+__all__ = ["Corrected", "correct_biases", "correct_means"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,47 @@ def correct_biases(model: Any, quantized: Any, x: Any, *, batch_size: int = 256)
     corrected = clone(quantized)
     set_weights(corrected, biases)
     return Corrected(corrected, LayerReport(rows))
+
+
+def correct_means(model: Any, batches: Iterable[Any]) -> LayerReport:
+    r"""Correct the biases of a fake-quantized model, in place, layer after layer.
+
+    .. math:: \hat b = b - \bigl(\mathbb{E}[\hat y] - \mathbb{E}[y]\bigr)
+
+    with what the layer computes before its activation, rounded and in float. What layers before it
+    were given is in :math:`\hat y`. So each layer costs one more pass over the inputs. Do it once:
+    the float values that it compares with are those of the model's own biases.
+
+    Args:
+        model: a model made by :func:`~nnopt_course.quantization.aware.prepare`, with ranges.
+        batches: inputs, as for :func:`~nnopt_course.quantization.simulated.calibration.calibrate`.
+
+    Returns:
+        One row a layer: ``layer, mean_shift, note``, as for :func:`correct_biases`.
+
+    Raises:
+        TypeError, ValueError: nothing in the model is fake-quantized, there is no batch, or a value
+            is NaN or infinite.
+
+    Example:
+        >>> from nnopt_course import models
+        >>> from nnopt_course.quantization.post_training import quantize
+        >>> from nnopt_course.quantization.scheme import Scheme
+        >>> images = [np.random.default_rng(0).random((64, 784), "float32")]
+        >>> model = quantize(models.mlp(), images, Scheme(3)).model
+        >>> [row["mean_shift"] > 0.01 for row in correct_means(model, images).rows]
+        [True, True]
+    """
+    batches = list(batches)
+    expected = mean_sums(model, batches, rounded=False)
+    rows = []
+    for layer in quantized_layers(model):
+        shift = mean_sums(model, batches)[layer.name] - expected[layer.name]
+        corrected = layer.add_to_bias(-shift)
+        size = float(np.sqrt(np.mean(shift**2))) if corrected else 0.0
+        note = "" if corrected else "has no bias"
+        rows.append({"layer": layer.name, "mean_shift": size, "note": note})
+    return LayerReport(rows)
 
 
 def _uncorrected(call: Call) -> str:

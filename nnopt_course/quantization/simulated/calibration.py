@@ -22,7 +22,7 @@ from nnopt_course.quiet import import_quietly
 
 keras = import_quietly("keras")
 
-__all__ = ["calibrate", "kernel_sqnr", "output_sqnr"]
+__all__ = ["calibrate", "kernel_sqnr", "mean_sums", "output_sqnr"]
 
 Tap = Callable[[Any, Any], Any]
 
@@ -79,12 +79,14 @@ def kernel_sqnr(layer: QuantizedLayer) -> float:
     )
 
 
-def output_sqnr(model: Any, batches: Iterable[Any]) -> dict[str, float]:
+def output_sqnr(model: Any, batches: Iterable[Any], *, reference: Any = None) -> dict[str, float]:
     """Signal to quantization noise of what layers compute, with all rounding before them.
 
     Args:
         model: a fake-quantized model with ranges.
         batches: inputs, as for :func:`calibrate`.
+        reference: the same model, if it is its values before rounding that the others are compared
+            with; by default the model's own.
 
     Returns:
         Name of a layer with a quantized kernel → decibels, before its output is rounded.
@@ -95,34 +97,71 @@ def output_sqnr(model: Any, batches: Iterable[Any]) -> dict[str, float]:
     for batch in batches:
         signals: dict[str, list[np.ndarray]] = {name: [] for name in power}
 
-        def keep(layer: QuantizedLayer, y: Any, kept: Any = signals) -> None:
-            kept[layer.name].append(_array(y))
+        def keep(layer: QuantizedLayer, sums: Any, kept: Any = signals) -> None:
+            kept[layer.name].append(_array(layer.layer.activation(sums)))
 
-        def compare(layer: QuantizedLayer, y: Any, kept: Any = signals) -> None:
+        def compare(layer: QuantizedLayer, sums: Any, kept: Any = signals) -> None:
             signal = kept[layer.name].pop(0)
             power[layer.name] += float(np.square(signal).sum())
-            noise[layer.name] += float(np.square(signal - _array(y)).sum())
+            error = signal - _array(layer.layer.activation(sums))
+            noise[layer.name] += float(np.square(error).sum())
 
-        _run(model, [batch], lambda _, x: x, keep)
-        rounded = ActivationQuantizer.rounded
-        _run(model, [batch], rounded, compare, kernel=QuantizedLayer.quantized_kernel)
+        _run(reference or model, [batch], _as_it_is, keep)
+        _run_rounded(model, [batch], compare)
     return {name: _decibels(power[name], noise[name]) for name in power}
+
+
+def mean_sums(model: Any, batches: Iterable[Any], *, rounded: bool = True) -> dict[str, np.ndarray]:
+    """What layers with kernels compute on average before their activation.
+
+    Args:
+        model: a fake-quantized model, with ranges if it is to round.
+        batches: inputs, as for :func:`calibrate`.
+        rounded: with all rounding; otherwise as in float.
+
+    Returns:
+        Name of a layer with a quantized kernel → (channels,), the mean over examples and places.
+    """
+    require_prepared(model)
+    totals = {layer.name: [0.0, 0] for layer in quantized_layers(model)}
+
+    def add(layer: QuantizedLayer, sums: Any) -> None:
+        values = _array(sums).reshape(-1, sums.shape[-1])
+        totals[layer.name][0] += values.sum(axis=0, dtype=np.float64)
+        totals[layer.name][1] += len(values)
+
+    if rounded:
+        _run_rounded(model, batches, add)
+    else:
+        _run(model, batches, _as_it_is, add)
+    return {name: total / count for name, (total, count) in totals.items()}
+
+
+def _as_it_is(quantizer: ActivationQuantizer, x: Any) -> Any:
+    return x
+
+
+def _run_rounded(
+    model: Any, batches: Iterable[Any], see: Callable[[QuantizedLayer, Any], None]
+) -> None:
+    rounded = ActivationQuantizer.rounded
+    _run(model, batches, rounded, see, kernel=QuantizedLayer.quantized_kernel)
 
 
 def _run(
     model: Any,
     batches: Iterable[Any],
     quantizer: Tap,
-    see: Callable[[QuantizedLayer, Any], None] = lambda layer, y: None,
+    see: Callable[[QuantizedLayer, Any], None] = lambda layer, sums: None,
     *,
     kernel: Callable[[QuantizedLayer], Any] = QuantizedLayer.folded_kernel,
 ) -> None:
-    """Run inputs through a model while something looks at its quantizers and its layers."""
+    """Run inputs through a model while something looks at its quantizers and its layers' sums."""
 
     def layer(layer: QuantizedLayer, x: Any) -> Any:
-        y = layer.compute(x, kernel(layer))
-        see(layer, y)
-        return y
+        sums = layer.sums(x, kernel(layer))
+        see(layer, sums)
+        return layer.layer.activation(sums)
 
     seen = 0
     with _tapped(quantizers(model), quantizer), _tapped(quantized_layers(model), layer):

@@ -129,6 +129,24 @@ class QuantizedLayer(keras.layers.Layer):
         mean = ops.cast(self.batch_norm.moving_mean.value, "float32")
         return self._shift(0.0 if bias is None else bias, mean, self._moving_deviation())
 
+    def add_to_bias(self, amount: np.ndarray) -> bool:
+        """Add something to each channel's sum in inference, in place.
+
+        Args:
+            amount: (channels,).
+
+        Returns:
+            Whether there is a bias, of the layer or of its BatchNorm, that could take it.
+        """
+        if self.batch_norm is None:
+            bias = self.layer.bias if self.layer.use_bias else None
+        else:
+            bias = self.batch_norm.beta if self.batch_norm.center else None
+        if bias is None:
+            return False
+        bias.assign(bias.value + ops.cast(amount, bias.dtype))
+        return True
+
     def steps(self) -> Any:
         """The steps of the kernel's integers; 1 in the place of the axes that share one."""
         if self.log_step is not None:
@@ -157,15 +175,17 @@ class QuantizedLayer(keras.layers.Layer):
 
     def compute(self, x: Any, kernel: Any, *, training: bool | None = None) -> Any:
         """The layer's output with a kernel in place of its own."""
+        return self.layer.activation(self.sums(x, kernel, training=training))
+
+    def sums(self, x: Any, kernel: Any, *, training: bool | None = None) -> Any:
+        """The same before the activation."""
         y = apply_kernel(self.layer, x, ops.cast(kernel, x.dtype))
         if training and self.batch_norm is not None and self.batch_norm.trainable:
             correction, bias = self._batch_terms(x)
             y = y * ops.cast(correction, y.dtype)
         else:
             bias = self.folded_bias()
-        if bias is not None:
-            y = y + ops.cast(bias, y.dtype)
-        return self.layer.activation(y)
+        return y if bias is None else y + ops.cast(bias, y.dtype)
 
     def _batch_terms(self, x: Any) -> tuple[Any, Any]:
         """Correction and bias by the statistics of this batch, which the moving ones follow."""
