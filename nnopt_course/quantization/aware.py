@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.patterns import as_patterns, matches, matches_any, require_matches
 from nnopt_course.quantization.scheme import Scheme
@@ -29,11 +31,19 @@ from nnopt_course.quantization.simulated.placement import NOT_NAMED, Place, plac
 from nnopt_course.quantization.simulated.quantized_layer import QuantizedLayer
 from nnopt_course.quantization.simulated.rewrite import Copies, Flat, Step, flatten, rebuild
 from nnopt_course.quiet import import_quietly
-from nnopt_course.weights import first_not_finite
+from nnopt_course.weights import first_not_finite, variables
 
 keras = import_quietly("keras")
 
-__all__ = ["Prepared", "freeze", "prepare", "quantized_layers", "quantizers", "strip"]
+__all__ = [
+    "Prepared",
+    "freeze",
+    "kernel_masks",
+    "prepare",
+    "quantized_layers",
+    "quantizers",
+    "strip",
+]
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,41 @@ def freeze(model: Any, *, batch_norm: bool = True) -> None:
     for layer in quantized_layers(model) if batch_norm else ():
         if layer.batch_norm is not None:
             layer.batch_norm.trainable = False
+
+
+def kernel_masks(model: Any) -> dict[str, np.ndarray]:
+    """Where the kernels of a pruned model are not zero, for an optimizer that holds the zeros.
+
+    Without one, gradients fill them up: a zero is as good a value as any to be trained. With one
+    (:func:`nnopt_course.pruning.masked_optimizer.with_masks`) they stay zero in the model, in what
+    :func:`strip` gives back, and in the exported file.
+
+    Args:
+        model: a model made by :func:`prepare`.
+
+    Returns:
+        Path of each quantized layer's kernel → boolean array, True where a weight is not zero.
+
+    Raises:
+        TypeError, ValueError: nothing in the model is fake-quantized.
+
+    Example:
+        >>> from nnopt_course import models
+        >>> from nnopt_course.pruning.masked_optimizer import with_masks
+        >>> from nnopt_course.pruning.one_shot import prune
+        >>> model = prepare(prune(models.mlp(), 0.9).model, Scheme(4)).model
+        >>> optimizer = with_masks(keras.optimizers.Adam(), model, kernel_masks(model))
+        >>> model.compile(optimizer, "mse")
+        >>> _ = model.fit(np.ones((8, 784)), np.ones((8, 10)), verbose=0)
+        >>> {path: int(mask.sum()) for path, mask in kernel_masks(model).items()}
+        {'hidden/kernel': 20070, 'logits/kernel': 256}
+    """
+    require_prepared(model)
+    paths = {id(variable): path for path, variable in variables(model).items()}
+    return {
+        paths[id(layer.kernel)]: keras.ops.convert_to_numpy(layer.kernel) != 0
+        for layer in quantized_layers(model)
+    }
 
 
 def quantizers(model: Any) -> Iterator[ActivationQuantizer]:
