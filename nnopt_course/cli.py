@@ -12,17 +12,15 @@ Heavy imports wait until a command runs, so that ``nnopt --help`` answers at onc
 
 from __future__ import annotations
 
-import contextlib
-import enum
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from nnopt_course import cli_names as names
-from nnopt_course.whole_file import require_writable, whole_file
+from nnopt_course.cli_files import ModelFile, inputs, load, refusals, require_other_file
+from nnopt_course.cli_quantize import quantize
+from nnopt_course.whole_file import whole_file
 
 __all__ = ["app"]
 
@@ -33,20 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Make a Keras model small and fast. Start with: nnopt report MODEL.keras",
 )
-
-
-class Mode(enum.StrEnum):
-    """Number formats of a LiteRT file."""
-
-    float32 = "float32"
-    float16 = "float16"
-    dynamic = "dynamic"
-    int8 = "int8"
-
-
-ModelFile = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A model saved by Keras: FILE.keras.")
-]
 
 
 @app.command()
@@ -60,8 +44,8 @@ def report(model: ModelFile) -> None:
     from nnopt_course.layer_report import LayerReport
     from nnopt_course.weights import get_weights
 
-    with _refusals():
-        weights = get_weights(_load(model))
+    with refusals():
+        weights = get_weights(load(model))
         zeros = sparsity.by_layer(weights)
         rows = [
             {
@@ -144,8 +128,8 @@ def prune(
     from nnopt_course.pruning.allocation import per_layer
 
     output = output or model.with_name(f"{model.stem}-pruned.keras")
-    with _refusals():
-        _require_other_file(model, output, suffix=".keras")
+    with refusals():
+        require_other_file(model, output, endings=(".keras",))
         wishes = names.wishes_of(layer or [])
         if wishes and allocation:
             raise ValueError(
@@ -154,7 +138,7 @@ def prune(
         if sparsity is None and not wishes and granularity is not names.GranularityName.two_of_four:
             raise ValueError("expected --sparsity, or --layer NAME=SPARSITY; received neither")
         names.require_evidence(score, granularity, given=calibration is not None)
-        loaded, what = _load(model), names.granularity_of(granularity)
+        loaded, what = load(model), names.granularity_of(granularity)
         if sparsity is None:
             sparsity = _overall(loaded, wishes, what, exclude or []) if wishes else 0.5
         known = {} if calibration is None else _activations(loaded, calibration)
@@ -192,9 +176,9 @@ def shrink(
     from nnopt_course.pruning import shrink as shrinking
 
     output = output or model.with_name(f"{model.stem}-shrunk.keras")
-    with _refusals():
-        _require_other_file(model, output, suffix=".keras")
-        shrunk = shrinking.shrink(_load(model))
+    with refusals():
+        require_other_file(model, output, endings=(".keras",))
+        shrunk = shrinking.shrink(load(model))
         with whole_file(output) as beside:
             shrunk.model.save(beside)
     typer.echo(f"{shrunk.plan}\n\n{shrunk.report}\n")
@@ -202,84 +186,7 @@ def shrink(
     typer.echo(f"written: {output}, {output.stat().st_size:,} bytes")
 
 
-@app.command()
-def quantize(
-    model: ModelFile,
-    mode: Annotated[
-        Mode,
-        typer.Option(
-            help="float16: half the bytes. dynamic: int8 weights, float activations. "
-            "int8: integers only; needs --calibration. float32: convert, change nothing."
-        ),
-    ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: MODEL-MODE.tflite.")
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="Inputs for --mode int8: FILE.npy, of shape (n, …) as the model takes them and "
-            "scaled as in training. A few hundred training examples will do."
-        ),
-    ] = None,
-) -> None:
-    """Convert a model to a LiteRT file with smaller numbers.
-
-    int8 reads the range of every activation from the calibration inputs. Never use test
-    examples for that.
-    """
-    from nnopt_course.data import calibration_batches
-    from nnopt_course.quantization import litert_recipes
-    from nnopt_course.transfer.targets import litert
-
-    output = output or model.with_name(f"{model.stem}-{mode}.tflite")
-    with _refusals():
-        _require_other_file(model, output, suffix=".tflite")
-        if (mode is Mode.int8) != (calibration is not None):
-            raise ValueError(
-                "--mode int8 needs --calibration FILE.npy, and no other mode takes it; "
-                f"received --mode {mode} {'with' if calibration else 'without'} --calibration"
-            )
-        if calibration is not None:
-            x = _inputs(calibration)
-            batches = calibration_batches(x, batches=min(len(x), 1_000), batch_size=1)
-            recipe = litert_recipes.full_int8(batches)
-        else:
-            recipe = {
-                Mode.float32: litert_recipes.float32,
-                Mode.float16: litert_recipes.float16,
-                Mode.dynamic: litert_recipes.dynamic_range,
-            }[mode]()
-        artifact = litert.export(_load(model), output, quantize=recipe)
-    typer.echo(f"{model.name}: {model.stat().st_size:,} bytes")
-    typer.echo(f"written: {output}, {artifact.bytes:,} bytes")
-
-
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """What the package refuses is a sentence and exit code 2, not a traceback."""
-    try:
-        yield
-    except (OSError, TypeError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def _load(file: Path) -> Any:
-    from nnopt_course.quiet import import_quietly, silence
-
-    keras = import_quietly("keras")
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no file {file}")
-    # The optimizer's state is not needed, and a pruner's optimizer would have to be imported first.
-    with silence():
-        return keras.models.load_model(file, compile=False)
-
-
-def _inputs(file: Path) -> np.ndarray:
-    x = np.load(file, allow_pickle=False)
-    if x.ndim < 2 or not np.issubdtype(x.dtype, np.number):
-        raise ValueError(f"{file}: expected numbers of shape (n, …); received {x.dtype} {x.shape}")
-    return x
+app.command()(quantize)
 
 
 def _overall(model: Any, wishes: dict[str, float], what: Any, exclude: list[str]) -> float:
@@ -297,12 +204,4 @@ def _overall(model: Any, wishes: dict[str, float], what: Any, exclude: list[str]
 def _activations(model: Any, file: Path) -> Any:
     from nnopt_course.pruning.statistics import activations
 
-    return activations(model, _inputs(file))
-
-
-def _require_other_file(model: Path, output: Path, *, suffix: str) -> None:
-    if output.suffix != suffix:
-        raise ValueError(f"expected an output file that ends in {suffix}; received {output}")
-    if output.resolve() == model.resolve():
-        raise ValueError(f"the output would replace the model {model}; name another file")
-    require_writable(output)
+    return activations(model, inputs(file))

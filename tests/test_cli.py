@@ -132,19 +132,42 @@ def test_apoz_removes_the_neurons_that_are_silent(model_file, tmp_path):
     assert np.all(hidden[:, 128:] != 0)
 
 
-@pytest.mark.parametrize("mode", ["float32", "float16", "dynamic", "int8"])
+BYTES_A_WEIGHT = {
+    "float32": 4, "float16": 2, "dynamic": 1, "int8": 1, "int16x8": 1, "int4": 0.5
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", BYTES_A_WEIGHT)
 def test_quantize_writes_a_file_that_runs(model_file, mode, tmp_path):
     from nnopt_course.transfer.targets.litert import Artifact
 
     x = np.random.default_rng(0).uniform(size=(64, 784)).astype(np.float32)
     np.save(tmp_path / "images.npy", x)
-    calibration = ["--calibration", tmp_path / "images.npy"] if mode == "int8" else []
+    calibrated = ["--calibration", tmp_path / "images.npy"]
+    calibration = calibrated if mode in ("int8", "int16x8") else []
     result = run("quantize", model_file, "--mode", mode, *calibration)
     assert result.exit_code == 0, result.output
     artifact = Artifact(tmp_path / f"model-{mode}.tflite")
     parameters = 203_530
-    bytes_each = {"float32": 4, "float16": 2, "dynamic": 1, "int8": 1}[mode]
-    assert artifact.bytes == pytest.approx(bytes_each * parameters, rel=0.04)
+    assert artifact.bytes == pytest.approx(BYTES_A_WEIGHT[mode] * parameters, rel=0.05)
+    expected = keras.models.load_model(model_file).predict(x, verbose=0)
+    atol = 0.3 if mode == "int4" else 0.05
+    np.testing.assert_allclose(artifact.load().predict(x), expected, atol=atol)
+
+
+@pytest.mark.parametrize("mode", ["float32", "int8"])
+def test_quantize_writes_onnx_if_the_output_ends_so(model_file, mode, tmp_path):
+    from nnopt_course.transfer.targets.onnx import Artifact
+
+    x = np.random.default_rng(0).uniform(size=(64, 784)).astype(np.float32)
+    np.save(tmp_path / "images.npy", x)
+    calibration = ["--calibration", tmp_path / "images.npy"] if mode == "int8" else []
+    file = tmp_path / "model.onnx"
+    result = run("quantize", model_file, "--mode", mode, "-o", file, *calibration)
+    assert result.exit_code == 0, result.output
+    assert f"written: {file}" in result.output.replace("\n", "")
+    artifact = Artifact(file)
+    assert artifact.bytes == pytest.approx(BYTES_A_WEIGHT[mode] * 203_530, rel=0.05)
     expected = keras.models.load_model(model_file).predict(x, verbose=0)
     np.testing.assert_allclose(artifact.load().predict(x), expected, atol=0.05)
 
@@ -186,7 +209,17 @@ def test_impossible_sparsities_are_refused_and_nothing_is_written(model_file, sp
             ["prune", "MODEL", "--sparsity", ".5", "--score", "apoz", "--calibration", "x.npy"],
             "add --granularity neurons",
         ),
-        (["quantize", "MODEL", "--mode", "int8"], "needs --calibration"),
+        (["quantize", "MODEL", "--mode", "int8"], "need --calibration"),
+        (["quantize", "MODEL", "--mode", "int16x8"], "need --calibration"),
+        (["quantize", "MODEL", "--mode", "int4", "--calibration", "x.npy"], "no other mode"),
+        (
+            ["quantize", "MODEL", "--mode", "float16", "-o", "x.onnx"],
+            "an ONNX file can be float32 or int8; received --mode float16 for x.onnx",
+        ),
+        (["quantize", "MODEL", "--mode", "int4", "-o", "x.onnx"], "received --mode int4"),
+        (["quantize", "MODEL", "--mode", "dynamic", "-o", "x.pb"], "ends in .tflite or .onnx"),
+        (["quantize", "MODEL", "--mode", "dynamic", "-o", "no/x.onnx"], "there is no folder no"),
+        (["quantize", "MODEL", "--mode", "dynamic", "-o", "no/x.tflite"], "there is no folder no"),
         (["quantize", "MODEL", "--mode", "float16", "--calibration", "x.npy"], "no other mode"),
         (["quantize", "MODEL", "--mode", "int7"], "'int7' is not one of"),
         (["quantize", "MODEL", "--mode", "int8", "--calibration", "no.npy"], "no.npy"),
@@ -207,12 +240,34 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, content):
     assert "model.keras" in refused(run("report", file))
 
 
-def test_calibration_of_another_shape_is_refused(model_file, tmp_path):
-    np.save(tmp_path / "images.npy", np.zeros((20, 28, 28), np.float32))
+@pytest.mark.parametrize(
+    ("mode", "ending"), [("int8", "tflite"), ("int16x8", "tflite"), ("int8", "onnx")]
+)
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.zeros((20, 28, 28), np.float32), "calibration must have shape (n, 784)"),
+        (np.full((20, 784), np.nan, np.float32), "must be finite; received NaN"),
+        (np.full((20, 784), "a"), "expected numbers of shape (n, …)"),
+        (np.zeros(784, np.float32), "expected numbers of shape (n, …)"),
+    ],
+    ids=["shape", "nan", "text", "vector"],
+)  # fmt: skip
+def test_calibration_that_does_not_fit_is_refused(model_file, tmp_path, mode, ending, x, words):
     file = tmp_path / "images.npy"
-    message = refused(run("quantize", model_file, "--mode", "int8", "--calibration", file))
-    assert "calibration must have shape (n, 784)" in message
-    assert not list(tmp_path.glob("*.tflite"))
+    np.save(file, x)
+    output = tmp_path / f"out.{ending}"
+    result = run("quantize", model_file, "--mode", mode, "--calibration", file, "-o", output)
+    assert words in refused(result)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images.npy", "model.keras"]
+
+
+@pytest.mark.parametrize("ending", ["tflite", "onnx"])
+def test_a_folder_in_place_of_the_file_is_refused(model_file, tmp_path, ending):
+    output = tmp_path / f"out.{ending}"
+    output.mkdir()
+    assert output.name in refused(run("quantize", model_file, "--mode", "float32", "-o", output))
+    assert list(output.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["report", "prune", "quantize"])

@@ -1,0 +1,58 @@
+"""What all commands do with files: read a model or inputs, refuse what is wrong in a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from nnopt_course.whole_file import require_writable
+
+__all__ = ["ModelFile", "inputs", "load", "refusals", "require_other_file"]
+
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A model saved by Keras: FILE.keras.")
+]
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """What the package refuses is a sentence and exit code 2, not a traceback."""
+    try:
+        yield
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def load(file: Path) -> Any:
+    """The model of a file, not compiled."""
+    from nnopt_course.quiet import import_quietly, silence
+
+    keras = import_quietly("keras")
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    # The optimizer's state is not needed, and a pruner's optimizer would have to be imported first.
+    with silence():
+        return keras.models.load_model(file, compile=False)
+
+
+def inputs(file: Path) -> np.ndarray:
+    """Inputs of a model, (n, …)."""
+    x = np.load(file, allow_pickle=False)
+    if x.ndim < 2 or not np.issubdtype(x.dtype, np.number):
+        raise ValueError(f"{file}: expected numbers of shape (n, …); received {x.dtype} {x.shape}")
+    return x
+
+
+def require_other_file(model: Path, output: Path, *, endings: Sequence[str]) -> None:
+    """Refuse an output file that cannot be written, is the model, or ends in something else."""
+    if output.suffix not in endings:
+        wanted = " or ".join(endings)
+        raise ValueError(f"expected an output file that ends in {wanted}; received {output}")
+    if output.resolve() == model.resolve():
+        raise ValueError(f"the output would replace the model {model}; name another file")
+    require_writable(output)
