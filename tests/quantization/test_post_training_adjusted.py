@@ -202,6 +202,73 @@ def test_mixed_precision():
     assert [layer.name for layer in quantized_layers(found.model)] == ["hidden", "logits"]
 
 
+@keras.saving.register_keras_serializable("test_adjusted")
+class Doubled(layers.Layer):
+    """A user's layer; the Dense in it gets a new name in every copy."""
+
+    def build(self, shape):
+        self.dense = layers.Dense(shape[-1])
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(x) * 2
+
+
+def with_a_custom_layer():
+    hidden, logits = layers.Dense(8, activation="relu"), layers.Dense(3, name="logits")
+    return keras.Sequential([keras.Input((6,)), hidden, Doubled(), logits])
+
+
+def with_two_directions():
+    lstm = layers.Bidirectional(layers.LSTM(3))  # Both of its cells have the same name.
+    hidden = layers.Dense(5, activation="relu", name="hidden")
+    return keras.Sequential([keras.Input((4, 3)), lstm, hidden, layers.Dense(3, name="logits")])
+
+
+def two_outputs_of_a_shared_layer():
+    a, b = keras.Input((6,)), keras.Input((6,))
+    shared = layers.Dense(6, activation="relu", name="shared")
+    one, two = layers.Dense(3, name="one"), layers.Dense(2, name="two")
+    return keras.Model([a, b], [one(shared(a)), two(shared(shared(b)))])
+
+
+def a_depthwise_layer_with_a_norm_without_a_shift():
+    depthwise = layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)
+    norm, conv = layers.BatchNormalization(center=False), layers.Conv2D(4, 1)
+    chain = [depthwise, norm, layers.ReLU(), conv, layers.Flatten(), layers.Dense(3)]
+    return keras.Sequential([keras.Input((6, 6, 2)), *chain])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        with_a_custom_layer,
+        with_two_directions,
+        two_outputs_of_a_shared_layer,
+        a_depthwise_layer_with_a_norm_without_a_shift,
+    ],
+)
+def test_models_other_than_ours(build):
+    keras.utils.set_random_seed(0)
+    model = build()
+    rng = np.random.default_rng(0)
+    x = [rng.random((32, *entrance.shape[1:]), "float32") for entrance in model.inputs]
+    x = x if len(x) > 1 else x[0]
+    found = quantize(model, [x], Scheme(6, 8), adjust=("equalize", "correct_biases"))
+    pairs = zip(keras.tree.flatten(found.model(x)), keras.tree.flatten(model(x)), strict=True)
+    for ours, expected in pairs:
+        error = np.abs(np.asarray(ours) - np.asarray(expected)).max()
+        assert error < 0.1 * np.abs(expected).max()
+
+
+def test_a_network_of_zeros_stays_one():
+    model = small()
+    model.set_weights([0 * weight for weight in model.get_weights()])
+    x = [np.ones((4, 12), "float32")]
+    found = quantize(model, x, PER_TENSOR, adjust=("equalize", "correct_biases"))
+    assert not np.asarray(found.model(x[0])).any()
+
+
 def test_unknown_adjustments_are_refused_before_anything_is_done():
     with pytest.raises(ValueError, match=r"must be among \('equalize', 'correct_biases'\); .*'x'"):
         quantize(small(), [], adjust=("equalize", "x"))

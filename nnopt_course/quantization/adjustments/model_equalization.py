@@ -12,7 +12,7 @@ Taught in: part 5, full or partial.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from nnopt_course.quantization.adjustments.equalization import (
     usable_share,
 )
 from nnopt_course.quiet import import_quietly
-from nnopt_course.weights import clone, get_weights, set_weights
+from nnopt_course.weights import clone, first_not_finite
 
 keras = import_quietly("keras")
 
@@ -95,9 +95,14 @@ def equalize(model: Any) -> Equalized:
         equalization and bias correction. ICCV 2019, section 4.1.
     """
     require_graph(model)
-    weights = get_weights(model)
-    arrays = {path: weight.value.astype(np.float64) for path, weight in weights.items()}
+    if path := first_not_finite(model):
+        raise ValueError(f"{path}: expected finite weights; received NaN or infinity")
     found = list(_pairs(model, ""))
+    # Of these layers only: others may hold weights whose names are not unique.
+    arrays = {
+        path: keras.ops.convert_to_numpy(variable.value).astype(np.float64)
+        for path, variable in _variables(found).items()
+    }
     pairs = [
         (_Side(first, name), _Side(then, into)) for first, name, then, into, _ in found if into
     ]
@@ -113,7 +118,8 @@ def equalize(model: Any) -> Equalized:
             break
     after = {first.name: usable_share(first.made(arrays)) for first, _ in pairs}
     equal = clone(model)
-    set_weights(equal, arrays)
+    for path, variable in _variables(_pairs(equal, "")).items():
+        variable.assign(arrays[path])
     rows = [
         {
             "layer": name,
@@ -125,6 +131,16 @@ def equalize(model: Any) -> Equalized:
         for _, name, _, into, note in found
     ]
     return Equalized(equal, LayerReport(rows))
+
+
+def _variables(found: Iterable[tuple[Any, str, Any, str, str]]) -> dict[str, Any]:
+    """Path → kernel or bias of the layers found."""
+    named = {
+        f"{name}/{role}": getattr(layer, role, None)
+        for layer, name, *_ in found
+        for role in ("kernel", "bias")
+    }
+    return {path: variable for path, variable in named.items() if variable is not None}
 
 
 @dataclass(frozen=True)
