@@ -266,12 +266,13 @@ def test_quantize_aware_gives_a_model_that_trains(tiny):
 
 @pytest.mark.parametrize("keep_zeros", [False, True], ids=["zeros free", "zeros kept"])
 @pytest.mark.parametrize("keep_clusters", [False, True], ids=["values free", "values kept"])
-def test_quantize_aware_keeps_what_it_is_asked_to_keep(tiny, keep_zeros, keep_clusters):
+def test_quantize_aware_keeps_what_it_is_asked_to_keep(tiny, keep_zeros, keep_clusters, caplog):
     pruned = prune(models.mlp(), 0.8).model
     clustered = bridge.cluster_weights(pruned, 8, keep_zeros=True)
     model = bridge.strip_clustering(clustered)
     theirs = bridge.quantize_aware(model, keep_zeros=keep_zeros, keep_clusters=keep_clusters)
     bridge.fit(theirs, tiny, epochs=1)
+    assert [record for record in caplog.records if record.name == "tensorflow"] == []
     before, after = kernels(model), bridge.quantized_kernels(theirs)
     assert set(after) == set(before)
     for path, kernel in after.items():

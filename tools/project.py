@@ -56,6 +56,7 @@ KERAS_MODULES = frozenset(
         "quantization.trained_levels.level_training",
         "tfmot_bridge",
         "tfmot_bridge.toolkit",
+        "tfmot_bridge.training",
         "tfmot_bridge.translate",
         "training",
         "transfer.targets.litert",

@@ -4,6 +4,7 @@ tfmot takes models of tf_keras (Keras 2) only, and is not going to be ported to 
 
 - :mod:`~nnopt_course.tfmot_bridge.translate`: build a model again in the other Keras
 - :mod:`~nnopt_course.tfmot_bridge.toolkit`: prune, quantize and cluster it with tfmot
+- :mod:`~nnopt_course.tfmot_bridge.training`: train models of both Kerases on the same batches
 
 This is the only folder that imports tfmot or tf_keras.
 """
@@ -11,7 +12,6 @@ This is the only folder that imports tfmot or tf_keras.
 from nnopt_course.tfmot_bridge.toolkit import (
     Wrapped,
     cluster_weights,
-    fit,
     masks,
     one_shot_masks,
     prune_low_magnitude,
@@ -21,6 +21,7 @@ from nnopt_course.tfmot_bridge.toolkit import (
     strip_pruning,
     tfmot,
 )
+from nnopt_course.tfmot_bridge.training import fit
 from nnopt_course.tfmot_bridge.translate import tf_keras, to_keras, to_tf_keras
 
 __all__ = [

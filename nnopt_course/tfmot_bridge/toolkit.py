@@ -10,26 +10,23 @@ pruning with tfmot.
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from nnopt_course.data import Mnist
 from nnopt_course.pruning.allocation import check_sparsity
 from nnopt_course.pruning.schedules import polynomial
 from nnopt_course.quiet import import_quietly
-from nnopt_course.tfmot_bridge.translate import keras, tf_keras, to_keras, to_tf_keras
+from nnopt_course.tfmot_bridge.training import only_errors
+from nnopt_course.tfmot_bridge.translate import tf_keras, to_keras, to_tf_keras
 from nnopt_course.weights import kernels
 
 __all__ = [
     "Wrapped",
     "cluster_weights",
-    "fit",
     "masks",
     "one_shot_masks",
     "prune_low_magnitude",
@@ -154,13 +151,8 @@ def one_shot_masks(model: Any, sparsity: float, **options: Any) -> dict[str, np.
     wrapped = tfmot.sparsity.keras.prune_low_magnitude(to_tf_keras(model), schedule, **options)
     wrapped.compile(tf_keras.optimizers.SGD(0.0), "mse")
     x, y = (np.zeros((1, *shape[1:])) for shape in (model.input_shape, model.output_shape))
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel("ERROR")  # TensorFlow would warn of many small models that are traced in a row.
-    try:
+    with only_errors():  # TensorFlow would warn of many small models that are traced in a row.
         wrapped.fit(x, y, verbose=0, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()])
-    finally:
-        logger.setLevel(level)
     return masks(wrapped)
 
 
@@ -259,51 +251,3 @@ def strip_clustering(model: Any) -> Any:
         A Keras 3 model whose kernels hold the shared values, not compiled.
     """
     return to_keras(tfmot.clustering.keras.strip_clustering(model))
-
-
-def fit(
-    model: Any,
-    data: Mnist,
-    *,
-    epochs: int,
-    batch_size: int = 128,
-    seed: int = 0,
-    callbacks: Sequence[Any] = (),
-) -> dict[str, list[float]]:
-    """Train a Keras 3 or a tf_keras model on the very same batches in the very same order.
-
-    Each Keras shuffles with a random generator of its own; here, NumPy shuffles for both.
-
-    Args:
-        model: if it is not compiled: cross-entropy from logits, accuracy, Adam with rate 10⁻³.
-        data: the splits; ``data.test`` is not touched.
-        epochs: passes over ``data.train``.
-        batch_size: examples in a step.
-        seed: of the order of the batches.
-        callbacks: of the model's own Keras.
-
-    Returns:
-        ``loss``, ``accuracy``, ``val_loss`` and ``val_accuracy``, one number an epoch.
-    """
-    own = tf_keras if isinstance(model, tf_keras.Model) else keras
-    if getattr(model, "optimizer", None) is None:
-        loss = own.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(own.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
-    rng = np.random.default_rng(seed)
-    history: dict[str, list[float]] = {}
-    for epoch in range(epochs):
-        order = rng.permutation(len(data.train))
-        logs = model.fit(
-            data.train.x[order],
-            data.train.y[order],
-            validation_data=(data.validation.x, data.validation.y),
-            epochs=epoch + 1,
-            initial_epoch=epoch,
-            batch_size=batch_size,
-            shuffle=False,
-            verbose=0,
-            callbacks=list(callbacks),
-        ).history
-        for name, values in logs.items():
-            history.setdefault(name, []).extend(float(value) for value in values)
-    return history
