@@ -4,6 +4,7 @@ Every function draws on the axes it is given, or on a new figure in the book's o
 (:mod:`nnopt_course.plotting.theme`), and returns the axes.
 """
 
+from nnopt_course.plotting.bits import error_against_bits
 from nnopt_course.plotting.integers import bit_rows, integer_grid, integer_maps
 from nnopt_course.plotting.levels import levels_below
 from nnopt_course.plotting.ranges import error_parts, range_ends
@@ -26,6 +27,7 @@ __all__ = [
     "STYLE",
     "accuracy_against_sparsity",
     "bit_rows",
+    "error_against_bits",
     "error_parts",
     "integer_grid",
     "integer_maps",
