@@ -16,13 +16,15 @@ from nnopt_course.quantization.sparse_learning import (
     RULES,
     Levels,
     free,
-    optimal_support,
     ternary,
+    two_sided,
+    uniform,
+)
+from nnopt_course.quantization.ternary_support import (
+    optimal_support,
     ternary_level,
     ttq_support,
     twn_support,
-    two_sided,
-    uniform,
 )
 from nnopt_course.quantization.trained_levels.level_training import current_codebooks, put_on_levels
 from nnopt_course.quantization.weight_ranges import weight_params
