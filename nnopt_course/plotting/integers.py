@@ -107,7 +107,7 @@ def integer_grid(
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
             text = f"{number}".replace("-", "−")
             color = "white" if dark else "black"
-            ax.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
+            ax.text(column, row, text, ha="center", va="center", color=color)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
         ax.grid(visible=False)

@@ -33,6 +33,17 @@ DRAW = {
     "error_parts": lambda **k: plotting.error_parts(
         [1.0, 2.0, 3.0], [0.1, 0.4, 0.9], [0.9, 0.1, 0.0], **k
     ),
+    "bit_rows": lambda **k: plotting.bit_rows({"a": 6, "b": 3}, width=9, point=2, **k),
+    "integer_grid": lambda **k: plotting.integer_grid(np.array([[-128, 0], [1, 127]]), **k),
+    "integer_maps": lambda **k: plotting.integer_maps(
+        np.arange(12, dtype=np.int8).reshape(2, 2, 3), zero_point=4, **k
+    ),
+    "error_against_bits": lambda **k: plotting.error_against_bits(
+        {"a": {8: [1.7, 1.8], 2: [3.2, 5.7]}, "b": {8: [1.7], 2: [1.9]}}, baseline=1.7, **k
+    ),
+    "levels_below": lambda **k: plotting.levels_below(
+        np.linspace(-1, 1, 50), {"a": [-1, 0, 1], "b": [-0.7, 0.7]}, **k
+    ),
     "report_bars": lambda **k: plotting.report_bars(["a", "b"], [1.0, 2.0], label="bytes", **k),
     "seed_ranges": lambda **k: plotting.seed_ranges(
         {"a": [1.0, 2.0], "b": [3.0]}, label="error", baseline=2.5, **k
