@@ -37,9 +37,7 @@ def test_a_full_plan_copies_every_weight_in_the_type_of_the_target():
 def test_nothing_is_given_while_a_weight_is_missing():
     plan = make_plan(SOURCE, like(SOURCE, **{"logits/bias": np.zeros(4)}))
     assert plan.missing == ("logits/bias",)
-    with pytest.raises(
-        ValueError, match=r"nothing was copied.*: the source has nothing"
-    ):
+    with pytest.raises(ValueError, match=r"nothing was copied.*: the source has nothing"):
         _ = plan.arrays
 
 
