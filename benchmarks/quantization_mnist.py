@@ -18,7 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -239,12 +239,7 @@ def main() -> None:
     for net in TITLES:
         mnist = load_mnist(shape=models.input_shape(net))
         if quick:
-            mnist = replace(
-                mnist,
-                train=mnist.train.head(1280),
-                validation=mnist.validation.head(100),
-                test=mnist.test.head(100),
-            )
+            mnist = Mnist(mnist.train.head(1280), mnist.validation.head(100), mnist.test.head(100))
         for seed in range(1 if quick else 3):
             for row in measure(net, seed, mnist=mnist, epochs=1 if quick else EPOCHS):
                 print(row, flush=True)

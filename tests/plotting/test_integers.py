@@ -1,19 +1,8 @@
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
 from nnopt_course import plotting
-
-
-@pytest.fixture(autouse=True)
-def no_window():
-    before = mpl.get_backend()
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
 
 
 def test_bits_stand_with_the_highest_on_the_left_and_the_point_where_it_belongs():

@@ -1,20 +1,9 @@
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from nnopt_course import plotting
 
 WEIGHTS = np.random.default_rng(0).normal(size=(30, 20))
-
-
-@pytest.fixture(autouse=True)
-def no_window():
-    before = mpl.get_backend()
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
 
 
 def test_every_level_is_a_stroke_in_the_row_of_its_set():

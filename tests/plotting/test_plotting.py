@@ -51,15 +51,6 @@ DRAW = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_window():
-    before = mpl.get_backend()
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
-
-
 def pixels(figure):
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())

@@ -1,18 +1,8 @@
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from nnopt_course import plotting
-
-
-@pytest.fixture(autouse=True)
-def no_window():
-    before = mpl.get_backend()
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
 
 
 def test_range_ends_draws_both_ends_but_not_zero_and_names_each_range_once():
