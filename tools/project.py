@@ -59,6 +59,7 @@ KERAS_MODULES = frozenset(
         "tfmot_bridge.training",
         "tfmot_bridge.translate",
         "training",
+        "transfer.float_network.keras_reader",
         "transfer.targets.litert",
         "weights",
         "wrapped_optimizer",

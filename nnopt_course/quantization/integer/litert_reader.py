@@ -22,7 +22,7 @@ import numpy as np
 from nnopt_course.quantization.integer.fixed_point import output_stage
 from nnopt_course.quantization.integer.litert_file import Graph
 from nnopt_course.quantization.integer.network import Network, Operation
-from nnopt_course.quantization.integer.window import Window
+from nnopt_course.window import Window
 
 __all__ = ["READERS", "from_litert"]
 

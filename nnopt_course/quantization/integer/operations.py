@@ -25,7 +25,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnopt_course.quantization.integer.fixed_point import OutputStage, multiply, requantize
-from nnopt_course.quantization.integer.window import Window, window_patches
+from nnopt_course.window import Window, window_patches
 
 __all__ = [
     "add",

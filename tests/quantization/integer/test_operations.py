@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from nnopt_course.quantization.integer import operations
 from nnopt_course.quantization.integer.fixed_point import output_stage
-from nnopt_course.quantization.integer.window import Window
+from nnopt_course.window import Window
 
 INT8 = st.integers(-128, 127)
 

@@ -1,0 +1,157 @@
+"""NumPy: the network as arrays in one ``.npz`` file, and thirty lines that run it.
+
+No framework is needed on the target: what has to be known is which operation comes after which, and
+that is a short text beside the arrays. Loading and running need NumPy only.
+
+Taught in: part 4, move a trained network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnopt_course.transfer.artifact import FileArtifact
+from nnopt_course.transfer.float_network.network import Network, Operation
+from nnopt_course.whole_file import require_writable, whole_file
+from nnopt_course.window import Window
+
+__all__ = ["Artifact", "Runner", "export"]
+
+VERSION = 1
+
+
+def export(model: Any, path: str | os.PathLike[str]) -> Artifact:
+    """Write a Keras model's arrays and the order of its operations: the whole file or nothing.
+
+    Args:
+        model: a built Keras 3 model of the layers in
+            :data:`nnopt_course.transfer.float_network.keras_reader.READERS`.
+        path: the file to write; an existing one is replaced.
+
+    Returns:
+        The :class:`Artifact`.
+
+    Raises:
+        ValueError: as :func:`~nnopt_course.transfer.float_network.keras_reader.from_keras`.
+        TypeError: it is not a Keras 3 model.
+        FileNotFoundError: the folder does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> from nnopt_course import models
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     artifact = export(models.mlp(), f"{folder}/mlp.npz")
+        ...     artifact.bytes, artifact.load().predict(np.ones((3, 784))).shape
+        (815609, (3, 10))
+    """
+    from nnopt_course.transfer.float_network.keras_reader import from_keras
+
+    path = Path(path)
+    network = from_keras(model)
+    require_writable(path)
+    arrays, steps = {}, []
+    for number, operation in enumerate(network.operations):
+        settings = {}
+        for name, value in operation.settings.items():
+            if isinstance(value, np.ndarray):
+                arrays[f"{number}/{operation.layer}/{name}"] = value
+            else:
+                settings[name] = asdict(value) if isinstance(value, Window) else value
+        steps.append(
+            [operation.kind, operation.layer, operation.inputs, operation.output, settings]
+        )
+    header = {
+        "version": VERSION,
+        "input": network.input,
+        "output": network.output,
+        "input_shape": network.input_shape,
+        "steps": steps,
+    }
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    # An open file: to a mere path, NumPy would add an ending.
+    with whole_file(path) as beside, beside.open("wb") as file:
+        np.savez(file, **arrays)
+    return Artifact(path)
+
+
+class Artifact(FileArtifact):
+    """A ``.npz`` file with the arrays of a network.
+
+    Args:
+        path: where it is.
+    """
+
+    def load(self) -> Runner:
+        """Read the arrays.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is not a file from :func:`export`, or is damaged.
+        """
+        path = self.existing()
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            return Runner(_network(json.loads(arrays.pop("header").tobytes()), arrays))
+        except (
+            ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile
+        ) as error:  # fmt: skip
+            raise ValueError(f"{path} is damaged or not a network of arrays: {error}") from error
+
+
+class Runner:
+    """The network in NumPy, for any number of images at a time.
+
+    Made by :meth:`Artifact.load`.
+
+    Args:
+        network: the operations and their arrays.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        #: Shape of one image, without the batch axis.
+        self.input_shape = network.input_shape
+        self.predict, self.layers = network.predict, network.layers
+
+    def prepared(self, x: np.ndarray) -> Callable[[], None]:
+        """The bare run, for timing.
+
+        Args:
+            x: as for :meth:`Network.predict`.
+
+        Returns:
+            A function without arguments.
+        """
+        x = self.network.checked(x)
+
+        def run() -> None:
+            self.network.values(x)
+
+        return run
+
+
+def _network(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
+    if header["version"] != VERSION:
+        raise ValueError(f"version {header['version']}; expected {VERSION}")
+    operations = []
+    for number, (kind, layer, inputs, output, settings) in enumerate(header["steps"]):
+        if "window" in settings:
+            parts = settings["window"].items()
+            tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in parts}
+            settings["window"] = Window(**tuples)
+        start = f"{number}/{layer}/"
+        own = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
+        if not all(np.isfinite(array).all() for array in own.values()):
+            raise ValueError(f"the arrays of {layer!r} hold NaN or infinity")
+        operations.append(Operation(kind, layer, tuple(inputs), output, {**settings, **own}))
+    shape = tuple(header["input_shape"])
+    return Network(tuple(operations), header["input"], header["output"], shape)
