@@ -6,6 +6,7 @@ Every function draws on the axes it is given, or on a new figure in the book's o
 
 from nnopt_course.plotting.bits import error_against_bits
 from nnopt_course.plotting.integers import bit_rows, integer_grid, integer_maps
+from nnopt_course.plotting.layouts import row_orders
 from nnopt_course.plotting.levels import levels_below
 from nnopt_course.plotting.ranges import error_parts, range_ends
 from nnopt_course.plotting.results import (
@@ -38,6 +39,7 @@ __all__ = [
     "range_ends",
     "report_bars",
     "rounding_error",
+    "row_orders",
     "seed_ranges",
     "style",
     "weight_histogram",

@@ -44,6 +44,9 @@ DRAW = {
     "levels_below": lambda **k: plotting.levels_below(
         np.linspace(-1, 1, 50), {"a": [-1, 0, 1], "b": [-0.7, 0.7]}, **k
     ),
+    "row_orders": lambda **k: plotting.row_orders(
+        {"last": ["a0", "b0", "a1", "b1"], "first": ["a0", "a1", "b0", "b1"]}, **k
+    ),
     "report_bars": lambda **k: plotting.report_bars(["a", "b"], [1.0, 2.0], label="bytes", **k),
     "seed_ranges": lambda **k: plotting.seed_ranges(
         {"a": [1.0, 2.0], "b": [3.0]}, label="error", baseline=2.5, **k
@@ -190,6 +193,16 @@ def test_each_seed_is_a_dot_on_the_range_of_its_method():
     assert colors[0] != colors[1]
 
 
+def test_a_line_leads_from_each_row_to_itself():
+    ax = plotting.row_orders({"last": ["a", "b", "c"], "first": ["c", "a", "b"]})
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0, 1], [1, 2], [2, 0]]
+    left, right = ax.patches[:3], ax.patches[3:]
+    assert [box.get_facecolor() for box in left] == [box.get_facecolor() for box in right[1:]] + [
+        right[0].get_facecolor()
+    ]
+    assert ax.yaxis_inverted()
+
+
 def test_arrows_lead_from_each_value_to_its_level():
     ax = plotting.number_line([0.4, 0.9], [0.0, 1.0], levels=[0.0, 1.0], integers=[7, 8])
     arrows = [(text.xyann, text.xy) for text in ax.texts if isinstance(text, mpl.text.Annotation)]
@@ -237,6 +250,11 @@ def test_error_is_drawn_between_its_bounds():
         ),
         pytest.param(
             lambda: plotting.rounding_error(np.ones(2), np.ones(3), bound=1), r"\(2,\)", id="error"
+        ),
+        pytest.param(lambda: plotting.row_orders({}), "each once", id="no-order"),
+        pytest.param(lambda: plotting.row_orders({"x": ["a", "a"]}), "each once", id="twice"),
+        pytest.param(
+            lambda: plotting.row_orders({"x": ["a"], "y": ["b"]}), "y must have", id="other-rows"
         ),
         pytest.param(lambda: plotting.seed_ranges({}, label=""), "at least one", id="no-method"),
         pytest.param(
