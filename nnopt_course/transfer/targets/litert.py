@@ -22,6 +22,7 @@ from nnopt_course.quantization.litert_recipes import Recipe, float32
 from nnopt_course.quiet import import_quietly, silence
 from nnopt_course.transfer.artifact import FileArtifact, check_threads, require_one_each
 from nnopt_course.transfer.exportable import require_exportable
+from nnopt_course.transfer.litert_layers import run_layers
 from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["Artifact", "Runner", "export"]
@@ -108,6 +109,7 @@ class Runner:
     def __init__(self, content: bytes, *, name: str = "the model", threads: int = 1) -> None:
         check_threads(threads)
         litert = import_quietly("ai_edge_litert.interpreter")
+        self._content = content
         try:
             # From memory the interpreter verifies the file's structure first; from a path some
             # versions do not, and a truncated file ends the process.
@@ -161,6 +163,19 @@ class Runner:
         """
         self._place(self._as_input(x))
         return self._interpreter.invoke
+
+    def layers(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What the layers answer, as far as the file names them; some are merged.
+
+        Args:
+            x: as for :meth:`predict`; a few images will do.
+
+        Returns:
+            layer, or layers ``a;b`` that were merged → float32 activations ``(n, …)``, in order;
+            integers are dequantized. The last is called ``output``. See
+            :func:`nnopt_course.transfer.parity_layers.first_difference`.
+        """
+        return run_layers(self._content, self._as_input(x))
 
     def _as_input(self, x: np.ndarray) -> np.ndarray:
         """Check images and bring them into the type of the file's input."""

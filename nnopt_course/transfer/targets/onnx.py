@@ -27,6 +27,7 @@ from nnopt_course.inputs import (
 from nnopt_course.quiet import import_quietly, silence
 from nnopt_course.transfer.artifact import FileArtifact, check_threads, require_one_each
 from nnopt_course.transfer.exportable import require_exportable
+from nnopt_course.transfer.onnx_layers import run_layers
 from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["Artifact", "Recipe", "Runner", "export", "full_int8"]
@@ -165,6 +166,7 @@ class Runner:
 
     def __init__(self, content: bytes, *, name: str = "the model", threads: int = 1) -> None:
         check_threads(threads)
+        self._content = content
         try:
             with silence():
                 self._session = _session(content, threads)
@@ -212,6 +214,18 @@ class Runner:
             self._session.run_with_iobinding(binding)
 
         return run
+
+    def layers(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What the layers answer, as far as the file names them; some are merged.
+
+        Args:
+            x: as for :meth:`predict`; a few images will do.
+
+        Returns:
+            layer → float32 activations ``(n, …)``, in order, images with the channels last. See
+            :func:`nnopt_course.transfer.parity_layers.first_difference`.
+        """
+        return run_layers(self._content, self._checked(x))
 
     def _checked(self, x: np.ndarray) -> np.ndarray:
         # Sizes that the model leaves open are names in an ONNX file.

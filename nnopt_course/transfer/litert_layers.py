@@ -1,0 +1,100 @@
+"""The activations of every layer that a LiteRT file shows.
+
+For :meth:`nnopt_course.transfer.targets.litert.Runner.layers`. The interpreter keeps all tensors,
+and runs the reference kernels: the faster ones would merge operations once more.
+
+Taught in: part 4, full transfer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from nnopt_course.quiet import import_quietly, silence
+from nnopt_course.transfer.layer_names import JOINT, OUTPUT, layers_of
+
+__all__ = ["run_layers"]
+
+
+def run_layers(content: bytes, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Run a file and read its tensors.
+
+    A tensor belongs to the layers that its name lists, if no other tensor of theirs is computed
+    from it: then it would be one from within a layer.
+
+    Args:
+        content: of a ``.tflite`` file with one input and one output.
+        x: inputs of the file's own type, ``(n, …)``.
+
+    Returns:
+        layer, or layers ``a;b`` that were merged → float32 activations ``(n, …)``, in order.
+        Integers are dequantized. The last is called ``output``.
+    """
+    module = import_quietly("ai_edge_litert.interpreter")
+    with silence():
+        interpreter = module.Interpreter(
+            model_content=content,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
+        )
+        [source] = interpreter.get_input_details()
+        fixed = int(source["shape_signature"][0]) != -1
+        if not fixed:
+            interpreter.resize_tensor_input(source["index"], x.shape)
+        interpreter.allocate_tensors()
+    size = int(source["shape"][0]) if fixed else len(x)
+    names = dict(_tensors(interpreter))
+    parts: list[list[np.ndarray]] = []
+    for start in range(0, len(x), size):
+        part = x[start : start + size]
+        interpreter.set_tensor(source["index"], np.resize(part, (size, *x.shape[1:])))
+        interpreter.invoke()
+        parts.append([_floats(interpreter, number)[: len(part)] for number in names])
+    return {
+        name: np.concatenate(values)
+        for name, values in zip(names.values(), zip(*parts, strict=True), strict=True)
+    }
+
+
+def _tensors(interpreter: Any) -> Iterator[tuple[int, str]]:
+    """The tensors that are the last of their layers, in order, and the layers' names."""
+    details = {each["index"]: each for each in interpreter.get_tensor_details()}
+    [output] = interpreter.get_output_details()
+    operations = interpreter._get_ops_details()
+    belongs = {
+        int(number): layers_of(details[number]["name"])
+        for operation in operations
+        for number in operation["outputs"]
+        if _is_activation(details[number])
+    }
+    inner = {
+        (int(number), layer)
+        for operation in operations
+        for number in operation["inputs"]
+        for result in operation["outputs"]
+        for layer in belongs.get(int(result), ())
+    }
+    for number, layers in belongs.items():
+        ends = all((number, layer) not in inner for layer in layers)
+        if layers and ends and number != output["index"]:
+            yield number, JOINT.join(layers)
+    yield output["index"], OUTPUT
+
+
+def _is_activation(detail: dict[str, Any]) -> bool:
+    """Floats, or integers with a scale; the others are sizes."""
+    return detail["dtype"] == np.float32 or (
+        detail["quantization"][0] != 0 and detail["shape"].size
+    )
+
+
+def _floats(interpreter: Any, number: int) -> np.ndarray:
+    value = interpreter.get_tensor(number)
+    detail = next(d for d in interpreter.get_tensor_details() if d["index"] == number)
+    scale, zero_point = detail["quantization"]
+    if value.dtype == np.float32:
+        return value
+    return np.float32(scale) * (value.astype(np.float32) - np.float32(zero_point))
