@@ -125,7 +125,7 @@ class Network:
         """
         q = self._checked(q, np.int8)
         parts = (q[i : i + CHUNK] for i in range(0, len(q), CHUNK))
-        return np.concatenate([self._values(part)[self.output] for part in parts])
+        return np.concatenate([self.values(part)[self.output] for part in parts])
 
     def steps(self, q: np.ndarray) -> Iterator[tuple[Operation, np.ndarray]]:
         """Follow images through the network, one operation after the other.
@@ -136,11 +136,12 @@ class Network:
         Yields:
             Each operation, and the integers that it computed.
         """
-        values = self._values(self._checked(q, np.int8))
+        values = self.values(self._checked(q, np.int8))
         for operation in self.operations:
             yield operation, values[operation.output]
 
-    def _values(self, q: np.ndarray) -> dict[int, np.ndarray]:
+    def values(self, q: np.ndarray) -> dict[int, np.ndarray]:
+        """Every tensor, by its number, for int8 images that have been checked."""
         values = {self.input: q}
         for operation in self.operations:
             inputs = (values[number] for number in operation.inputs)

@@ -1,0 +1,16 @@
+/* The largest of each patch. */
+static void max_pool(const window_t *w, int low, int high, const net_t *image, net_t *out)
+{
+    for (int y = 0; y < w->new_height; y++)
+        for (int x = 0; x < w->new_width; x++)
+            for (int c = 0; c < w->channels; c++) {
+                int largest = low;
+                for (int i = 0; i < w->rows; i++)
+                    for (int j = 0; j < w->columns; j++) {
+                        const net_t *from = pixel(w, image, y, x, i, j);
+                        if (from && from[c] > largest)
+                            largest = from[c];
+                    }
+                *out++ = (net_t)(largest > high ? high : largest);
+            }
+}
