@@ -3,8 +3,11 @@ static void add(const stage_t *first, const stage_t *second, const stage_t *stag
                 int zero_a, int zero_b, const net_t *a, const net_t *b, net_t *out)
 {
     for (int i = 0; i < count; i++) {
-        int64_t fine = times(first, 0, (int64_t)(a[i] - zero_a) * (1 << 20))
-                     + times(second, 0, (int64_t)(b[i] - zero_b) * (1 << 20));
-        out[i] = requantize(stage, 0, fine);
+        int64_t fine = times((int64_t)(a[i] - zero_a) * (1 << 20), *first->multiplier,
+                             *first->exponent, first->twice)
+                     + times((int64_t)(b[i] - zero_b) * (1 << 20), *second->multiplier,
+                             *second->exponent, second->twice);
+        int32_t sum = (int32_t)fine;    /* Below 2^29: the fine scale is chosen so. */
+        requantize(stage, 0, &sum, 1, out + i);
     }
 }

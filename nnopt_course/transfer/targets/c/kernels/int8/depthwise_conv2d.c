@@ -14,6 +14,6 @@ static void depthwise_conv2d(const rows_t *layer, const window_t *w, int depth, 
                         if (from)
                             sum += (from[o / depth] - zero_point) * weight;
                     }
-                *out++ = requantize(&layer->stage, o, sum);
+                requantize(&layer->stage, o, &sum, 1, out++);
             }
 }

@@ -20,6 +20,6 @@ static void sparse(const sparse_t *layer, const net_t *x, net_t *out)
             at += *gap++;
             sum += *at * *w++;
         }
-        out[o] = requantize(&layer->stage, o, sum);
+        requantize(&layer->stage, o, &sum, 1, out + o);
     }
 }

@@ -8,23 +8,24 @@ typedef struct {
     int32_t zero_point, low, high;  /* of the outputs; the ReLU is in `low` */
 } stage_t;
 
-static int64_t times(const stage_t *s, int channel, int64_t sum)
+static int64_t times(int64_t sum, int64_t multiplier, int exponent, int twice)
 {
-    int64_t multiplier = s->multiplier[channel * s->each];
-    int exponent = s->exponent[channel * s->each];
-    if (!s->twice)
+    if (!twice)
         return (sum * multiplier + ((int64_t)1 << (30 - exponent))) >> (31 - exponent);
-    int shift = exponent < 0 ? -exponent : 0;
-    int64_t product = sum * ((int64_t)1 << (exponent > 0 ? exponent : 0)) * multiplier;
-    int64_t rounded = (product + ((int64_t)1 << 30)) >> 31;
-    if (shift == 0)
-        return rounded;
-    rounded -= rounded < 0;         /* Halves go away from zero here. */
-    return (rounded + ((int64_t)1 << (shift - 1))) >> shift;
+    int left = exponent > 0 ? exponent : 0, right = exponent < 0 ? -exponent : 0;
+    int64_t rounded = (sum * ((int64_t)1 << left) * multiplier + ((int64_t)1 << 30)) >> 31;
+    rounded -= (rounded < 0) & (right > 0);     /* Halves go away from zero here. */
+    return (rounded + (((int64_t)1 << right) >> 1)) >> right;
 }
 
-static net_t requantize(const stage_t *s, int channel, int64_t sum)
+static void requantize(const stage_t *stage, int channel, const int32_t *restrict sums,
+                       int count, net_t *restrict out)
 {
-    int64_t q = times(s, channel, sum) + s->zero_point;
-    return (net_t)(q < s->low ? s->low : q > s->high ? s->high : q);
+    const int32_t *multiplier = stage->multiplier + channel * stage->each;
+    const int8_t *exponent = stage->exponent + channel * stage->each;
+    for (int i = 0; i < count; i++) {
+        int at = i * stage->each;
+        int64_t q = times(sums[i], multiplier[at], exponent[at], stage->twice) + stage->zero_point;
+        out[i] = (net_t)(q < stage->low ? stage->low : q > stage->high ? stage->high : q);
+    }
 }
