@@ -6,6 +6,8 @@
     nnopt prune model.keras --sparsity 0.8 --output pruned.keras
     nnopt shrink pruned.keras --output small.keras
     nnopt quantize model.keras --mode int8 --calibration images.npy
+    nnopt export model.keras --to onnx
+    nnopt parity model.keras model-onnx-float32.onnx --inputs images.npy
 
 Heavy imports wait until a command runs, so that ``nnopt --help`` answers at once.
 """
@@ -18,6 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from nnopt_course import cli_names as names
+from nnopt_course.cli_export import export, parity
 from nnopt_course.cli_files import ModelFile, inputs, load, refusals, require_other_file
 from nnopt_course.cli_quantize import quantize
 from nnopt_course.whole_file import whole_file
@@ -187,6 +190,8 @@ def shrink(
 
 
 app.command()(quantize)
+app.command()(export)
+app.command()(parity)
 
 
 def _overall(model: Any, wishes: dict[str, float], what: Any, exclude: list[str]) -> float:

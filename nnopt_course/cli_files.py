@@ -12,7 +12,14 @@ import typer
 
 from nnopt_course.whole_file import require_writable
 
-__all__ = ["ModelFile", "inputs", "load", "refusals", "require_other_file"]
+__all__ = [
+    "ModelFile",
+    "calibration_images",
+    "inputs",
+    "load",
+    "refusals",
+    "require_other_file",
+]
 
 ModelFile = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A model saved by Keras: FILE.keras.")
@@ -46,6 +53,14 @@ def inputs(file: Path) -> np.ndarray:
     if x.ndim < 2 or not np.issubdtype(x.dtype, np.number):
         raise ValueError(f"{file}: expected numbers of shape (n, …); received {x.dtype} {x.shape}")
     return x
+
+
+def calibration_images(file: Path) -> list[np.ndarray]:
+    """Inputs for calibration, one at a time, a thousand at most."""
+    from nnopt_course.data import calibration_batches
+
+    x = inputs(file)
+    return list(calibration_batches(x, batches=min(len(x), 1_000), batch_size=1))
 
 
 def require_other_file(model: Path, output: Path, *, endings: Sequence[str]) -> None:

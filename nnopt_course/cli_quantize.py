@@ -9,7 +9,13 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from nnopt_course.cli_files import ModelFile, inputs, load, refusals, require_other_file
+from nnopt_course.cli_files import (
+    ModelFile,
+    calibration_images,
+    load,
+    refusals,
+    require_other_file,
+)
 
 __all__ = ["Mode", "quantize"]
 
@@ -77,18 +83,11 @@ def quantize(
             raise ValueError(
                 f"an ONNX file can be {' or '.join(IN_ONNX)}; received --mode {mode} for {output}"
             )
-        batches = None if calibration is None else _batches(calibration)
+        batches = None if calibration is None else calibration_images(calibration)
         export = _to_onnx if output.suffix == ".onnx" else _to_litert
         artifact = export(load(model), output, mode, batches)
     typer.echo(f"{model.name}: {model.stat().st_size:,} bytes")
     typer.echo(f"written: {output}, {artifact.bytes:,} bytes")
-
-
-def _batches(file: Path) -> list[np.ndarray]:
-    from nnopt_course.data import calibration_batches
-
-    x = inputs(file)
-    return list(calibration_batches(x, batches=min(len(x), 1_000), batch_size=1))
 
 
 def _to_litert(model: Any, output: Path, mode: Mode, batches: list[np.ndarray] | None) -> Any:
