@@ -1,6 +1,13 @@
-r"""Gradient descent after shipping: a new last layer, learned where the network runs.
+r"""Gradient descent after shipping: the network learns where it runs.
 
-The shipped layers turn an image into features :math:`h`; the target learns :math:`K, b` of
+Three ways, from the smallest target to the largest:
+
+- :func:`learn_head` learns a new last layer in NumPy;
+- :mod:`nnopt_course.transfer.targets.litert_training` puts the training step into a LiteRT file;
+- :func:`fine_tune` trains chosen layers in Keras on another backend.
+
+For the new last layer, the shipped ones turn an image into features :math:`h`; the target learns
+:math:`K, b` of
 
 .. math::
     p = \mathrm{softmax}(h K + b)
@@ -15,14 +22,79 @@ no framework:
 References:
     J. Yosinski et al. How transferable are features in deep neural networks? NeurIPS 2014.
 
-See the chapter "Move a trained network".
+Taught in: part 4, "Move a trained network" and "Adapt before or after shipping".
 """
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
-__all__ = ["learn_head"]
+from nnopt_course.data import Split
+from nnopt_course.transfer.backend_process import BackendProcess, require_backend
+from nnopt_course.transfer.descent import Descent, FineTuned, check_examples, frozen
+from nnopt_course.transfer.targets import keras_backend
+from nnopt_course.weights import clone, get_weights, set_weights
+
+__all__ = ["fine_tune", "learn_head"]
+
+
+def fine_tune(
+    model: Any,
+    examples: Split,
+    *,
+    backend: str = "jax",
+    include: Sequence[str] | str = ("*",),
+    exclude: Sequence[str] | str = (),
+    descent: Descent | None = None,
+) -> FineTuned:
+    """Ship a model to Keras on another backend, train chosen layers there, bring the weights back.
+
+    What is carried there is one ``.keras`` file; what is carried back are the weights that changed,
+    as arrays. In between the work is :func:`nnopt_course.transfer.fine_tuning.fine_tune`, in a
+    second process.
+
+    Args:
+        model: a built Keras 3 model with one input, whose one output is logits; it stays as it is.
+        examples: the target's images ``(n, …)`` and labels.
+        backend: ``"jax"``, ``"tensorflow"`` or ``"torch"``.
+        include: globs over layers or paths; only these are trained.
+        exclude: globs over layers or paths that stay frozen.
+        descent: epochs, batch size, learning rate and seed; by default ``Descent()``.
+
+    Returns:
+        The model as it comes back, the report and the losses.
+
+    Raises:
+        TypeError, ValueError: the model cannot be shipped, the examples cannot be used, or a glob
+            matches nothing; before a process is started.
+        ImportError: if the backend is not installed; the message says what to install.
+        FloatingPointError: the loss or a weight became NaN or infinite.
+    """
+    descent = descent or Descent()
+    require_backend(backend)
+    with tempfile.TemporaryDirectory() as folder:
+        shipped = keras_backend.export(model, Path(folder) / "shipped.keras")
+        shape, classes = tuple(model.input_shape[1:]), model.output_shape[-1]
+        examples = check_examples(examples, shape, classes)
+        frozen(list(get_weights(model)), include, exclude)  # Refused here, not over there.
+        with BackendProcess(backend) as process:
+            arrays, report, losses = process.call(
+                f"{keras_backend.NETWORK}:fine_tuned",
+                str(shipped.path),
+                examples.x,
+                examples.y,
+                include,
+                exclude,
+                descent,
+            )
+    tuned = clone(model)
+    set_weights(tuned, arrays)
+    return FineTuned(tuned, report, losses)
 
 
 def learn_head(
