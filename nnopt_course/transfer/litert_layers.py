@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.layer_names import JOINT, OUTPUT, layers_of
 from nnopt_course.quiet import import_quietly, silence
-from nnopt_course.transfer.layer_names import JOINT, OUTPUT, layers_of
 
 __all__ = ["run_layers"]
 

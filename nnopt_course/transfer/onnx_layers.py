@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.layer_names import OUTPUT, layer_of
 from nnopt_course.quiet import import_quietly
-from nnopt_course.transfer.layer_names import OUTPUT, layer_of
 
 __all__ = ["run_layers"]
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnopt_course.layer_names import JOINT, OUTPUT
 from nnopt_course.layer_report import LayerReport
-from nnopt_course.transfer.layer_names import JOINT, OUTPUT
 
 __all__ = ["FirstDifference", "first_difference"]
 

@@ -5,6 +5,7 @@ import pytest
 
 from nnopt_course.graph import read
 from nnopt_course.quantization import litert_recipes
+from nnopt_course.quantization.integer.litert_reader import from_litert
 from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.layer_outputs import layer_outputs
 from nnopt_course.transfer.layout import rows_to_channels_first
@@ -170,6 +171,14 @@ def test_one_wrong_weight_shows_through_the_rounding_of_int8(networks, target, t
     x = images(model)
     runner = export(target, broken, tmp_path, int8=True)
     assert first_difference(layer_outputs(model, x), runner.layers(x), 0.1).layer == "hidden"
+
+
+def test_the_integers_of_a_file_are_named_after_its_layers(networks, tmp_path):
+    model = networks["convolutional"]
+    export("litert", model, tmp_path, int8=True)
+    network = from_litert(tmp_path / "m.litert")
+    names = [operation.layer for operation in network.operations]
+    assert names == ["conv_1", "pool", "flatten", "hidden", "output"]
 
 
 def test_a_fixed_batch_is_filled_and_cut(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nnopt_course.transfer.layer_names import layer_of, layers_of
+from nnopt_course.layer_names import layer_of, layers_of
 from nnopt_course.transfer.parity_layers import first_difference
 
 RNG = np.random.default_rng(0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.layer_names import JOINT, OUTPUT, layers_of
 from nnopt_course.quantization.params import QuantParams
 from nnopt_course.quiet import import_quietly, silence
 from nnopt_course.transfer.artifact import require_one_each
@@ -123,6 +124,13 @@ class Graph:
     def params(self, number: int) -> QuantParams:
         quantization = self._tensors[number].quantization
         return QuantParams(quantization.scale[0], int(quantization.zeroPoint[0]))
+
+    def layer(self, number: int) -> str:
+        """The layers that a tensor's name lists; the answer of the network is not named so."""
+        if number == self.output:
+            return OUTPUT
+        name = (self._tensors[number].name or b"").decode(errors="replace")
+        return JOINT.join(layers_of(name))
 
     def label(self, number: int) -> str:
         name = self._tensors[number].name or b"without a name"

@@ -79,7 +79,9 @@ def from_litert(path: str | os.PathLike[str], *, rounding: str | None = None) ->
         for number in [*activations, operator.outputs[0]]:
             graph.require_int8(number)
         kind, settings = READERS[graph.kind(operator)](graph, operator)
-        operations.append(Operation(kind, tuple(activations), int(operator.outputs[0]), settings))
+        output = int(operator.outputs[0])
+        layer = graph.layer(output)
+        operations.append(Operation(kind, tuple(activations), output, settings, layer))
     tensors = {graph.input, *(operation.output for operation in operations)}
     return Network(
         tuple(operations),

@@ -47,12 +47,15 @@ class Operation:
         inputs: numbers of the tensors that it reads.
         output: number of the tensor that it writes.
         settings: its other arguments: kernel, bias, zero points, output stage, window.
+        layer: the layer that it belongs to, as far as a file tells
+            (:mod:`nnopt_course.layer_names`).
     """
 
     kind: str
     inputs: tuple[int, ...]
     output: int
     settings: dict[str, Any]
+    layer: str = ""
 
 
 @dataclass(frozen=True, eq=False)
