@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class Plan:
     """
 
     report: LayerReport
-    ready: Arrays
+    ready: Arrays = field(repr=False)
     missing: tuple[str, ...] = ()
 
     @property

@@ -56,6 +56,7 @@ def test_the_plan_prints_each_way_and_each_reason():
     assert "transposed" in lines[1]
     assert [line.split()[1] for line in lines[2:]] == ["hidden/bias", "logits/kernel"]
     assert "<table" in plan._repr_html_()
+    assert "array(" not in repr(plan)
 
 
 def test_pairs_by_order_and_by_shape():
