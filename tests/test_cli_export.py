@@ -1,7 +1,6 @@
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,6 @@ from nnopt_course.transfer.targets.registry import TARGETS, of_file
 pytestmark = pytest.mark.keras
 keras = import_quietly("keras")
 
-#: Until they are here.
-MISSING = [name for name in TARGETS if find_spec(TARGETS[name].module) is None]
 RUNNABLE = ["litert", "onnx", "numpy", "keras", "native", "wasm", "cortex-m3"]
 WITH_INT8 = ["litert", "onnx", "native", "wasm", "cortex-m3"]
 COMPILED = ["c", "native", "wasm", "cortex-m3"]
@@ -38,13 +35,8 @@ def given(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def folder(given, tmp_path, monkeypatch, request):
+def folder(given, tmp_path, monkeypatch):
     """The current folder, with copies of what is given."""
-    if (
-        getattr(request.node, "callspec", None)
-        and request.node.callspec.params.get("to") in MISSING
-    ):
-        pytest.skip("not written yet")
     for path in given.iterdir():
         shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -124,6 +116,15 @@ def test_where_parity_breaks_the_first_layer_is_named(to):
     assert "parity breaks" in text(result)
     assert "hidden is the first layer that differs" in text(result)
     assert "it is the first of all" in text(result)
+
+
+@pytest.mark.parametrize("to", ["litert", "onnx", "native"])
+def test_where_parity_breaks_in_integers_the_first_layer_is_named_too(to):
+    exported(to, "--dtype", "int8", "--calibration", "x.npy")
+    file = f"model-{to}-int8{TARGETS[to].ending}"
+    result = run("parity", "other.keras", file, "--inputs", "x.npy", "--tolerance", 0.1)
+    assert result.exit_code == 1
+    assert "hidden is the first layer that differs" in text(result)
 
 
 @pytest.mark.parametrize("to", ["wasm", "cortex-m3"])

@@ -154,7 +154,8 @@ class CortexRunner(Runner):
             chip.mem_write(address, data)
             self._stack = last  # The stack comes behind the last part, which is in RAM.
         chip.mem_map(self._stack, _STACK)
-        text = bytes(chip.mem_read(program.at["net_about"], _PAGE))
+        at = program.at["net_about"]
+        text = b"".join(d[at - a :] for a, _, d in program.parts if a <= at < a + len(d))
         about = About(text[: text.index(0)])
         size = about.outputs * np.dtype(about.dtype).itemsize
 
