@@ -65,6 +65,9 @@ KERAS_MODULES = frozenset(
         "transfer.layer_outputs",
         "transfer.on_source",
         "transfer.targets.litert",
+        "transfer.targets.litert_training.backward",
+        "transfer.targets.litert_training.chain",
+        "transfer.targets.litert_training.signatures",
         "weights",
         "wrapped_optimizer",
     )

@@ -1,0 +1,169 @@
+r"""Each kind of layer as two functions: its answer, and its gradient written out.
+
+A *step* has ``forward(x, w) -> y`` and ``backward(x, y, dy, w) -> (dx, dw)``: from the gradient of
+the loss by its answer, :math:`dy = \partial L / \partial y`, to those by its input and its weights.
+``w`` and ``dw`` map a role (``"kernel"``) to a tensor. Only operations that LiteRT has of its own
+are used; that is why TensorFlow's automatic gradients will not do here. They ask for
+``Conv2DBackpropFilter``, ``MaxPoolGrad`` and ``ReluGrad``, which LiteRT does not have.
+
+References:
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams. Learning representations by back-propagating
+    errors. Nature 323, 1986.
+
+Taught in: part 4, adapt before or after shipping.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nnopt_course.quiet import import_quietly
+
+tf = import_quietly("tensorflow")
+
+__all__ = ["AveragePool", "Conv", "Dense", "MaxPool", "MeanOverImage", "ReLU", "Reshape", "Scale"]
+
+Tensor = Any
+Gradients = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Dense:
+    r""":math:`y = xK + b`; :math:`dx = dy K^\top`, :math:`dK = x^\top dy`, :math:`db = \sum dy`."""
+
+    def forward(self, x: Tensor, w: dict[str, Tensor]) -> Tensor:
+        y = tf.matmul(x, w["kernel"])
+        return y + w["bias"] if "bias" in w else y
+
+    def backward(self, x: Tensor, y: Tensor, dy: Tensor, w: dict[str, Tensor]) -> Gradients:
+        dx = tf.matmul(dy, w["kernel"], transpose_b=True)
+        return dx, {"kernel": tf.matmul(x, dy, transpose_a=True), "bias": tf.reduce_sum(dy, 0)}
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution. Where its kernel meets the image, it is a dense layer on patches."""
+
+    strides: tuple[int, int]
+    padding: str
+
+    def forward(self, x: Tensor, w: dict[str, Tensor]) -> Tensor:
+        y = tf.nn.conv2d(x, w["kernel"], self.strides, self.padding.upper())
+        return y + w["bias"] if "bias" in w else y
+
+    def backward(self, x: Tensor, y: Tensor, dy: Tensor, w: dict[str, Tensor]) -> Gradients:
+        kernel = w["kernel"]
+        shape = tf.stack([tf.shape(x)[0], *x.shape[1:]])
+        dx = tf.nn.conv2d_transpose(dy, kernel, shape, self.strides, self.padding.upper())
+        patches = tf.reshape(self._patches(x, dy, kernel), (-1, np.prod(kernel.shape[:3])))
+        rows = tf.reshape(dy, (-1, kernel.shape[3]))
+        dk = tf.reshape(tf.matmul(patches, rows, transpose_a=True), kernel.shape)
+        return dx, {"kernel": dk, "bias": tf.reduce_sum(rows, 0)}
+
+    def _patches(self, x: Tensor, y: Tensor, kernel: Tensor) -> Tensor:
+        """What each place of the kernel sees, side by side along the last axis."""
+        sizes, spans = kernel.shape[:2], []
+        for axis in (0, 1):
+            span = (y.shape[1 + axis] - 1) * self.strides[axis]
+            missing = max(span + sizes[axis] - x.shape[1 + axis], 0)  # 0 where padding is "valid".
+            spans.append((span, missing // 2, missing - missing // 2))
+        x = tf.pad(x, [(0, 0), spans[0][1:], spans[1][1:], (0, 0)])
+        (height, width), (down, right) = (spans[0][0], spans[1][0]), self.strides
+        seen = [
+            x[:, i : i + height + 1 : down, j : j + width + 1 : right, :]
+            for i in range(sizes[0])
+            for j in range(sizes[1])
+        ]
+        return tf.concat(seen, 3)
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """The largest of each window of size × size. The gradient goes to the first that is largest."""
+
+    size: int
+
+    def forward(self, x: Tensor, w: dict[str, Tensor]) -> Tensor:
+        return tf.nn.max_pool2d(x, self.size, self.size, "VALID")
+
+    def backward(self, x: Tensor, y: Tensor, dy: Tensor, w: dict[str, Tensor]) -> Gradients:
+        n, (height, width, channels) = self.size**2, y.shape[1:]
+        whole = x[:, : height * self.size, : width * self.size, :]
+        windows = tf.nn.space_to_depth(whole, self.size)
+        windows = tf.reshape(windows, (-1, height, width, n, channels))
+        first = tf.one_hot(tf.argmax(windows, 3, output_type=tf.int32), n, axis=3)
+        spread = tf.reshape(first * tf.expand_dims(dy, 3), (-1, height, width, n * channels))
+        return _uncropped(tf.nn.depth_to_space(spread, self.size), x), {}
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    """The mean of each window of size × size."""
+
+    size: int
+
+    def forward(self, x: Tensor, w: dict[str, Tensor]) -> Tensor:
+        return tf.nn.avg_pool2d(x, self.size, self.size, "VALID")
+
+    def backward(self, x: Tensor, y: Tensor, dy: Tensor, w: dict[str, Tensor]) -> Gradients:
+        n = self.size**2
+        spread = tf.concat([dy / np.float32(n)] * n, 3)
+        return _uncropped(tf.nn.depth_to_space(spread, self.size), x), {}
+
+
+@dataclass(frozen=True)
+class MeanOverImage:
+    """The mean of each channel (GlobalAveragePooling2D)."""
+
+    def forward(self, x: Tensor, w: dict[str, Tensor]) -> Tensor:
+        return tf.reduce_mean(x, (1, 2))
+
+    def backward(self, x: Tensor, y: Tensor, dy: Tensor, w: dict[str, Tensor]) -> Gradients:
+        height, width, channels = x.shape[1:]
+        share = tf.reshape(dy / np.float32(height * width), (-1, 1, 1, channels))
+        return share * tf.ones((1, height, width, 1)), {}
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """max(x, 0). The gradient passes where y > 0."""
+
+    def forward(self, x: Tensor, w: dict[str, Tensor]) -> Tensor:
+        return tf.nn.relu(x)
+
+    def backward(self, x: Tensor, y: Tensor, dy: Tensor, w: dict[str, Tensor]) -> Gradients:
+        return dy * tf.cast(y > 0, dy.dtype), {}
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The same numbers in another shape (Flatten)."""
+
+    def forward(self, x: Tensor, w: dict[str, Tensor]) -> Tensor:
+        return tf.reshape(x, (-1, np.prod(x.shape[1:])))
+
+    def backward(self, x: Tensor, y: Tensor, dy: Tensor, w: dict[str, Tensor]) -> Gradients:
+        return tf.reshape(dy, (-1, *x.shape[1:])), {}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """factor · x + shift, a channel each: a normalization that is frozen."""
+
+    factor: np.ndarray
+    shift: np.ndarray
+
+    def forward(self, x: Tensor, w: dict[str, Tensor]) -> Tensor:
+        return x * self.factor + self.shift
+
+    def backward(self, x: Tensor, y: Tensor, dy: Tensor, w: dict[str, Tensor]) -> Gradients:
+        return dy * self.factor, {}
+
+
+def _uncropped(dx: Tensor, x: Tensor) -> Tensor:
+    """Rows and columns that no window saw get the gradient 0."""
+    rows, columns = (x.shape[axis] - dx.shape[axis] for axis in (1, 2))
+    return tf.pad(dx, [(0, 0), (0, rows), (0, columns), (0, 0)]) if rows or columns else dx
