@@ -101,7 +101,7 @@ def window(site: Site, window: Window) -> str:
 
 def concatenation(site: Site) -> Piece:
     """Branches side by side: a copy of each."""
-    axis = site.settings["axis"] - 1  # Here there is one image at a time.
+    axis = site.settings["axis"] % (1 + len(site.output_shape)) - 1  # Without the images' axis.
     stride = prod(site.output_shape[axis:])
     calls, offset = [], 0
     for pointer, shape in zip(site.inputs, site.input_shapes, strict=True):

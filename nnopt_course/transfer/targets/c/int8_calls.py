@@ -57,8 +57,8 @@ def gaps_and_values(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
         last = 0
         for at in np.flatnonzero(row):
             gap = int(at) - last
-            bridges, rest = divmod(gap, _LONGEST) if gap > _LONGEST else (0, gap)
-            gaps += [_LONGEST] * bridges + [rest]
+            bridges = max(0, gap - 1) // _LONGEST
+            gaps += [_LONGEST] * bridges + [gap - _LONGEST * bridges]
             values += [0] * bridges + [row[at]]
             last = int(at)
         counts.append(len(gaps) - before)
