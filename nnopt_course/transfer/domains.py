@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from nnopt_course.data import Split
 
-__all__ = ["Shift", "inverted", "mixed", "noisy", "rotated"]
+__all__ = ["Shift", "inverted", "mixed", "noisy", "rotated", "shifted"]
 
 Shift = Callable[[np.ndarray], np.ndarray]
 
@@ -107,6 +107,29 @@ def noisy(sigma: float, *, seed: int = 0) -> Shift:
         return np.clip(x + np.float32(sigma) * noise, 0, 1)
 
     return shift
+
+
+def shifted(split: Split, shift: Shift) -> Split:
+    """The same examples as another world shows them.
+
+    Args:
+        split: images and labels.
+        shift: what happens to the images.
+
+    Returns:
+        Shifted images, the same labels.
+
+    Raises:
+        ValueError: by the shift, or if it gives images of another shape.
+
+    Example:
+        >>> shifted(Split(np.zeros((1, 2)), np.array([7])), inverted).x
+        array([[1., 1.]], dtype=float32)
+    """
+    x = shift(split.x)
+    if x.shape != split.x.shape:
+        raise ValueError(f"a shift must keep the shape {split.x.shape}; received {x.shape}")
+    return Split(x, split.y)
 
 
 def mixed(target: Split, source: Split, *, share: float = 0.5, seed: int = 0) -> Split:

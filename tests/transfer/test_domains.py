@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nnopt_course.data import Split
-from nnopt_course.transfer.domains import inverted, mixed, noisy, rotated
+from nnopt_course.transfer.domains import inverted, mixed, noisy, rotated, shifted
 
 IMAGES = arrays(np.float32, (2, 4, 4, 1), elements=st.floats(0, 1, width=32))
 SHIFTS = {
@@ -50,6 +50,15 @@ def test_noise_has_its_standard_deviation_and_repeats():
     np.testing.assert_array_equal(noisy(0.1)(x), noisy(0.1)(x))
     assert (noisy(0.1, seed=1)(x) != noisy(0.1)(x)).mean() > 0.99
     np.testing.assert_array_equal(noisy(0)(x), x)
+
+
+def test_a_shifted_split_keeps_its_labels():
+    split = Split(np.zeros((3, 4)), np.arange(3))
+    moved = shifted(split, inverted)
+    np.testing.assert_array_equal(moved.x, np.ones((3, 4)))
+    np.testing.assert_array_equal(moved.y, split.y)
+    with pytest.raises(ValueError, match=r"keep the shape \(3, 4\); received \(3, 2\)"):
+        shifted(split, lambda x: x[:, :2])
 
 
 def numbered(n, start):

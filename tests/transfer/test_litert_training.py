@@ -202,6 +202,14 @@ def test_batches_of_any_size_and_a_shorter_last_one(shipped):
         np.testing.assert_allclose(array, end[path], atol=1e-4, err_msg=path)
 
 
+def test_a_bare_step_is_one_of_training(shipped):
+    data, (one, other) = examples((9, 9, 2)), (shipped[1].load() for _ in range(2))
+    loss = one.step(data.x, data.y.astype(np.int32), 0.1)
+    assert other.train(data, STEP) == (pytest.approx(loss, abs=1e-5),)
+    for path, array in one.get().items():
+        np.testing.assert_allclose(array, other.get()[path], atol=1e-5)
+
+
 def test_training_needs_no_keras(shipped):
     code = f"""
 import sys
