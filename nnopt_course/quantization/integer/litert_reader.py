@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,10 +224,19 @@ def _mean(graph: Graph, operator: Any) -> tuple[str, dict[str, Any]]:
     if len(shape) != 3 or sorted(graph.constant(axes, "int32").ravel() % 4) != [1, 2]:
         raise ValueError(f"{graph.path}: MEAN must be over the height and width of images")
     inputs, outputs = graph.params(source), graph.params(int(operator.outputs[0]))
+    pixels = shape[0] * shape[1]
     stage = output_stage(
-        inputs.scale.astype(np.float64) / (shape[0] * shape[1] * outputs.scale.astype(np.float64)),
+        inputs.scale.astype(np.float64) / outputs.scale.astype(np.float64),
         zero_point=int(outputs.zero_point),
         rounding=graph.rounding(operator),
+    )
+    # LiteRT divides the multiplier, which was made before the number of pixels is known. It has
+    # fewer bits then, and less is left to the shift: where that rounds again, it shows.
+    shift = min(pixels.bit_length() - 1, 31 + int(stage.exponent))
+    stage = replace(
+        stage,
+        multiplier=np.int32((int(stage.multiplier) << shift) // pixels),
+        exponent=np.int32(stage.exponent - shift),
     )
     keepdims = bool(operator.builtinOptions.keepDims)
     return "mean", {"zero_point": int(inputs.zero_point), "stage": stage, "keepdims": keepdims}

@@ -133,6 +133,9 @@ NETWORKS = {
     "global-average-pool": lambda: chain(
         (9, 7, 2), L.Conv2D(4, 2), L.GlobalAveragePooling2D(), L.Dense(3)
     ),
+    "global-average-pool-of-six": lambda: chain(  # Not a power of two, and a multiplier below 1/2.
+        (3, 4, 2), L.Conv2D(9, 2, activation="relu"), L.GlobalAveragePooling2D(), L.Dense(3)
+    ),
     "global-average-pool-as-image": lambda: chain(
         (5, 5, 2), L.Conv2D(4, 2), L.GlobalAveragePooling2D(keepdims=True), L.Conv2D(3, 1)
     ),

@@ -248,7 +248,7 @@ def test_the_sanitizers_find_nothing(build, dtype, tmp_path):
     assert sanitized(text + PROGRAM, tmp_path) == ""
     # And they would: a memory of one number.
     broken = text.replace("static net_t memory[", "static net_t memory[1 + 0 * ")
-    assert "rror" in sanitized(broken + PROGRAM, tmp_path)
+    assert sanitized(broken + PROGRAM, tmp_path)
 
 
 def sanitized(text, folder):
