@@ -244,7 +244,7 @@ def test_the_sanitizers_find_nothing(build, dtype, tmp_path):
         pytest.skip("no gcc on this machine: zig has no address sanitizer")
     model = busy(build())
     source = int8_file(model, tmp_path / "net.tflite", inputs(model)) if dtype == "int8" else model
-    text = writer.write(writer.network_of(source), vector=32)
+    text = writer.write(writer.network_of(source))
     assert sanitized(text + PROGRAM, tmp_path) == ""
     # And they would: a memory of one number.
     broken = text.replace("static net_t memory[", "static net_t memory[1 + 0 * ")

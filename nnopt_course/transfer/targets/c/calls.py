@@ -33,7 +33,6 @@ class Site:
         input_shapes: shapes of what it reads, of one image.
         output_shape: shape of what it writes.
         scratch: a C expression, the pointer to memory of its own, if it asks for some.
-        vector: how many bytes the processor multiplies at a time.
     """
 
     name: str
@@ -43,7 +42,6 @@ class Site:
     input_shapes: tuple[tuple[int, ...], ...]
     output_shape: tuple[int, ...]
     scratch: str = "0"
-    vector: int = 1
 
 
 @dataclass(frozen=True)

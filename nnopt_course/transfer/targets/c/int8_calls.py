@@ -119,7 +119,7 @@ def _dense(site: Site) -> Piece:
         )
     return Piece(
         [f"dense(&{site.name}, {site.inputs[0]}, {site.output});"],
-        ("int8/stage", "int8/rows", "int8/dense"),
+        ("int8/stage", "int8/rows", "int8/sums", "int8/dense"),
         _rows(site, rows, bias),
     )
 
@@ -127,16 +127,13 @@ def _dense(site: Site) -> Piece:
 def _conv2d(site: Site) -> Piece:
     kernel = site.settings["kernel"]
     rows = np.ascontiguousarray(kernel.reshape(-1, kernel.shape[3]).T)
-    bias = _folded(site, rows)
-    # Whole vectors only. What the patch has at its end does not matter: it is multiplied by zero.
-    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % site.vector)))
     return Piece(
         [
             f"conv2d(&{site.name}, &{site.name}_window, {site.settings['zero_point']}, "
             f"{site.inputs[0]}, {site.scratch}, {site.output});"
         ],
-        ("shared/window", "int8/stage", "int8/rows", "int8/dense", "shared/conv2d"),
-        [*_rows(site, rows, bias), window(site, site.settings["window"])],
+        ("shared/window", "int8/stage", "int8/rows", "int8/sums", "int8/dense", "shared/conv2d"),
+        [*_rows(site, rows, _folded(site, rows)), window(site, site.settings["window"])],
     )
 
 

@@ -30,8 +30,6 @@ __all__ = ["Artifact", "NativeRunner", "export"]
 
 #: As fast as this very processor can: the library may not run on another one.
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-DNET_SHOW", "-s")
-#: Bytes in a vector of AVX2. Those of AVX-512 are longer, those of Neon shorter.
-VECTOR = 32
 
 
 def export(source: Any, path: str | os.PathLike[str]) -> Artifact:
@@ -53,7 +51,7 @@ def export(source: Any, path: str | os.PathLike[str]) -> Artifact:
     """
     path = Path(path)
     require_compiler()
-    text = write(network_of(source), vector=VECTOR)
+    text = write(network_of(source))
     require_writable(path)
     with whole_file(path) as beside:
         compile_c(text, beside, FLAGS)

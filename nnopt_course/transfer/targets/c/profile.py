@@ -77,7 +77,7 @@ def profile(source: Any, x: np.ndarray, *, repeats: int = 2000) -> LayerReport:
         raise ValueError(f"repeats must be positive; received {repeats}")
     network = network_of(source)
     shape = repeats, len(network.operations)
-    text = write(network, vector=native.VECTOR) + CLOCK.format(repeats=shape[0], steps=shape[1])
+    text = write(network) + CLOCK.format(repeats=shape[0], steps=shape[1])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "profile.so"
         compile_c(text, path, native.FLAGS)

@@ -30,8 +30,6 @@ FLAGS = (
     *(f"-Wl,--export={name}" for name in _EXPORTS), "-Wl,--export-memory", "-Wl,--strip-all",
     "-Wl,-z,stack-size=8192",
 )  # fmt: skip
-#: Bytes in a vector.
-VECTOR = 16
 
 
 def export(source: Any, path: str | os.PathLike[str]) -> Artifact:
@@ -53,7 +51,7 @@ def export(source: Any, path: str | os.PathLike[str]) -> Artifact:
     """
     path = Path(path)
     require_compiler()
-    text = write(network_of(source), vector=VECTOR)
+    text = write(network_of(source))
     require_writable(path)
     with whole_file(path) as beside:
         compile_c(text, beside, FLAGS)

@@ -64,13 +64,11 @@ def network_of(source: Any) -> Network:
     return from_keras(source)
 
 
-def write(network: Network, *, vector: int = 1) -> str:
+def write(network: Network) -> str:
     """The C file of a network.
 
     Args:
         network: from :func:`network_of`.
-        vector: how many 8-bit integers the processor multiplies at a time; the patches of
-            convolutions are made as long as whole vectors.
 
     Returns:
         The text. Equal networks give equal texts.
@@ -95,7 +93,7 @@ def write(network: Network, *, vector: int = 1) -> str:
     for operation in network.operations:
         if operation.kind not in family:
             raise ValueError(f"expected {', '.join(family)} to write in C; got {operation.kind}")
-    sites, memory = _sites(network, vector)
+    sites, memory = _sites(network)
     pieces = [
         family[operation.kind](site)
         for operation, site in zip(network.operations, sites, strict=True)
@@ -122,7 +120,7 @@ def _shapes(network: Network) -> dict[int, tuple[int, ...]]:
     return {number: value.shape[1:] for number, value in values.items()}
 
 
-def _sites(network: Network, vector: int) -> tuple[list[Site], int]:
+def _sites(network: Network) -> tuple[list[Site], int]:
     """Where each operation reads and writes, and how much memory the activations take."""
     shapes, operations = _shapes(network), network.operations
     last = {network.output: len(operations)}
@@ -145,7 +143,6 @@ def _sites(network: Network, vector: int) -> tuple[list[Site], int]:
         blocks[number] = Block(prod(shapes[number]), index, until)
         if operation.kind == "conv2d":
             patch = prod(operation.settings["kernel"].shape[:3])
-            patch += -patch % vector
             blocks["patch", index] = Block(patch, index, index)
     named = {network.input: "net_input"}
     if owner[network.output] != network.input:
@@ -162,7 +159,6 @@ def _sites(network: Network, vector: int) -> tuple[list[Site], int]:
             tuple(shapes[number] for number in operation.inputs),
             shapes[operation.output],
             named.get(("patch", index), "0"),
-            vector,
         )
         for index, operation in enumerate(operations)
     ]
