@@ -84,6 +84,7 @@ def write(network: Network) -> str:
         >>> print(text[text.index("void net_predict") :].strip())
         void net_predict(void)
         {
+            /* d */
             dense(&dense_0, net_input, net_output);
             SHOW(0, net_output, 1);
         }
@@ -98,7 +99,7 @@ def write(network: Network) -> str:
         family[operation.kind](site)
         for operation, site in zip(network.operations, sites, strict=True)
     ]
-    body = [*_calls(pieces, sites), *_last_copy(network, sites)]
+    body = [*_calls(network, pieces, sites), *_last_copy(network, sites)]
     used = "shared/copy" if any(line.startswith("copy(") for line in body) else None
     return "\n\n".join(
         [
@@ -165,8 +166,9 @@ def _sites(network: Network) -> tuple[list[Site], int]:
     return sites, memory
 
 
-def _calls(pieces: list[Piece], sites: list[Site]) -> Iterable[str]:
+def _calls(network: Network, pieces: list[Piece], sites: list[Site]) -> Iterable[str]:
     for index, (piece, site) in enumerate(zip(pieces, sites, strict=True)):
+        yield f"/* {_layer(network.operations[index])} */"
         yield from piece.calls
         yield f"SHOW({index}, {site.output}, {prod(site.output_shape)});"
 
@@ -219,10 +221,15 @@ def _shown(network: Network) -> list[Any]:
     """Of each operation the layer that it belongs to, the shape and, of integers, the scale."""
     shapes, shown = _shapes(network), []
     for operation in network.operations:
-        name = getattr(operation, "layer", "") or f"{operation.kind} {operation.output}"
-        row = [re.sub(r"[^\x20-\x7e]|[\"\\\\]", "?", name), shapes[operation.output]]
+        row: list[Any] = [_layer(operation), shapes[operation.output]]
         if isinstance(network, integer.Network):
             params = network.params[operation.output]
             row += [float(params.scale), int(params.zero_point)]
         shown.append(row)
     return shown
+
+
+def _layer(operation: Any) -> str:
+    """The name of the layer that an operation belongs to, of characters that C lets pass."""
+    name = operation.layer or f"{operation.kind} {operation.output}"
+    return re.sub(r"[^\w .:;/-]", "?", name, flags=re.ASCII)
