@@ -56,7 +56,7 @@ CHAINS = {
     "convolution": lambda: chain(conv(activation="relu"), conv(3)),
     "same padding": lambda: chain(conv(padding="same"), conv(3, padding="same")),
     "stride 2": lambda: chain(conv(), conv(3, strides=2, use_bias=False)),
-    "stride 2, same": lambda: chain(conv(strides=(2, 1), padding="same"), conv(strides=2)),
+    "stride 2, same": lambda: chain(conv(strides=2, padding="same"), conv(strides=2)),
     "even kernel, same": lambda: chain(keras.layers.Conv2D(3, (2, 4), padding="same"), conv()),
     "largest": lambda: chain(conv(), keras.layers.MaxPooling2D(3), keras.layers.ReLU()),
     "mean": lambda: chain(conv(), keras.layers.AveragePooling2D(2)),
@@ -224,9 +224,23 @@ print(trainer.predict(np.zeros((2, 9, 9, 2))).shape, {{"keras", "tensorflow"}} &
     assert (done.stdout, done.stderr) == ("(2, 5) set()\n", "")
 
 
-def test_nothing_is_written_to_the_terminal(shipped, tmp_path, capfd):
+def test_nothing_is_written_to_the_terminal(shipped, tmp_path, capfd, caplog):
     litert_training.export(shipped[0], tmp_path / "m.tflite").load().train(examples((9, 9, 2)))
     assert capfd.readouterr() == ("", "")
+    assert caplog.messages == []
+
+
+def test_a_frozen_convolution_above_a_trained_one(tmp_path):
+    """With strides that a trained one may not have."""
+    model = chain(conv(name="below"), conv(3, strides=(2, 1), padding="same", name="above"))
+    data = examples((9, 9, 2))
+    path, how = tmp_path / "m.tflite", {"include": "below"}
+    trainer = litert_training.export(model, path, **how).load()
+    trainer.train(data, STEP)
+    end = values(fine_tune(model, data, descent=STEP, **how).model)
+    assert sorted(trainer.get()) == ["below/bias", "below/kernel"]
+    for name, array in trainer.get().items():
+        np.testing.assert_allclose(array, end[name], atol=1e-5, err_msg=name)
 
 
 # What must be refused
@@ -288,6 +302,7 @@ def open_size():
         (layers("GlobalAveragePooling2D", keepdims=True, name="g"), "'g' .*keeps the axes"),
         (layers("BatchNormalization", name="n"), "'n' .*statistics follow batches"),
         (layers("Flatten", data_format="channels_first", name="f"), "'f' .*channels last"),
+        (on_conv(strides=(2, 1)), r"'conv' .*strides differ, \(2, 1\); exclude"),
         (on_conv(dilation_rate=2), "'conv' .*dilation"),
         (on_conv(groups=2), "'conv' .*groups"),
         (on_conv(kernel_regularizer="l2"), "'conv' .*kernel_regularizer"),
@@ -300,8 +315,8 @@ def open_size():
         (open_size, "'conv' .*leaves the size of its image open"),
     ],
     ids=["unsupported", "tanh", "dense-on-image", "relu6", "overlap", "oblong", "padded",
-         "keepdims", "trained-norm", "channels-first", "dilation", "groups", "l2", "constraint",
-         "bfloat16", "branch", "shared", "nested", "own", "open-size"],
+         "keepdims", "trained-norm", "channels-first", "strides", "dilation", "groups", "l2",
+         "constraint", "bfloat16", "branch", "shared", "nested", "own", "open-size"],
 )  # fmt: skip
 def test_a_layer_without_a_gradient_is_refused_by_name(build, message, tmp_path):
     (tmp_path / "m.tflite").write_bytes(b"before")

@@ -45,39 +45,48 @@ class Dense:
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution. Where its kernel meets the image, it is a dense layer on patches."""
+    """A convolution: a dense layer on the patches of an image.
+
+    LiteRT's fast convolution takes constant kernels only. One that is trained is multiplied with
+    the patches instead; that is what its gradient needs as well.
+    """
 
     strides: tuple[int, int]
     padding: str
 
     def forward(self, x: Tensor, w: dict[str, Tensor]) -> Tensor:
-        y = tf.nn.conv2d(x, w["kernel"], self.strides, self.padding.upper())
+        kernel = w["kernel"]
+        if isinstance(kernel, tf.Variable):
+            patches = self._patches(x, kernel)
+            by_channel = tf.transpose(kernel, (2, 0, 1, 3))  # As the patches are ordered.
+            y = tf.matmul(_rows(patches), _rows(by_channel))
+            y = tf.reshape(y, (-1, *patches.shape[1:3], kernel.shape[3]))
+        else:
+            y = tf.nn.conv2d(x, kernel, self.strides, self.padding.upper())
         return y + w["bias"] if "bias" in w else y
 
     def backward(self, x: Tensor, y: Tensor, dy: Tensor, w: dict[str, Tensor]) -> Gradients:
         kernel = w["kernel"]
         shape = tf.stack([tf.shape(x)[0], *x.shape[1:]])
         dx = tf.nn.conv2d_transpose(dy, kernel, shape, self.strides, self.padding.upper())
-        patches = tf.reshape(self._patches(x, dy, kernel), (-1, np.prod(kernel.shape[:3])))
-        rows = tf.reshape(dy, (-1, kernel.shape[3]))
-        dk = tf.reshape(tf.matmul(patches, rows, transpose_a=True), kernel.shape)
-        return dx, {"kernel": dk, "bias": tf.reduce_sum(rows, 0)}
+        dw = {"bias": tf.reduce_sum(dy, (0, 1, 2))}
+        if isinstance(kernel, tf.Variable):
+            height, width, inputs, outputs = kernel.shape
+            dk = tf.matmul(_rows(self._patches(x, kernel)), _rows(dy), transpose_a=True)
+            dk = tf.reshape(dk, (inputs, height, width, outputs))
+            dw["kernel"] = tf.transpose(dk, (1, 2, 0, 3))
+        return dx, dw
 
-    def _patches(self, x: Tensor, y: Tensor, kernel: Tensor) -> Tensor:
-        """What each place of the kernel sees, side by side along the last axis."""
-        sizes, spans = kernel.shape[:2], []
-        for axis in (0, 1):
-            span = (y.shape[1 + axis] - 1) * self.strides[axis]
-            missing = max(span + sizes[axis] - x.shape[1 + axis], 0)  # 0 where padding is "valid".
-            spans.append((span, missing // 2, missing - missing // 2))
-        x = tf.pad(x, [(0, 0), spans[0][1:], spans[1][1:], (0, 0)])
-        (height, width), (down, right) = (spans[0][0], spans[1][0]), self.strides
-        seen = [
-            x[:, i : i + height + 1 : down, j : j + width + 1 : right, :]
-            for i in range(sizes[0])
-            for j in range(sizes[1])
-        ]
-        return tf.concat(seen, 3)
+    def _patches(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """What the kernel sees at each place, channel by channel, along the last axis.
+
+        A depthwise convolution with kernels that are 1 in one place copies that place.
+        """
+        height, width, inputs, _ = kernel.shape
+        copy = np.eye(height * width, dtype=np.float32).reshape(height, width, 1, -1)
+        strides = (1, *self.strides, 1)
+        kernels = np.repeat(copy, inputs, axis=2)
+        return tf.nn.depthwise_conv2d(x, kernels, strides, self.padding.upper())
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,11 @@ class Scale:
 
     def backward(self, x: Tensor, y: Tensor, dy: Tensor, w: dict[str, Tensor]) -> Gradients:
         return dy * self.factor, {}
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """All axes but the last as one."""
+    return tf.reshape(tensor, (-1, tensor.shape[-1]))
 
 
 def _uncropped(dx: Tensor, x: Tensor) -> Tensor:

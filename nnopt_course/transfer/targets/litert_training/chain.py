@@ -118,8 +118,16 @@ def _dense(layer: Any, call: Call, *_: Any) -> list[Any]:
     return [Dense(), *_activation(layer)]
 
 
-def _conv(layer: Any, call: Call, *_: Any) -> list[Any]:
+def _conv(
+    layer: Any,
+    call: Call,
+    own: Mapping[str, str],
+    values: Mapping[str, np.ndarray],
+    trained: Collection[str],
+) -> list[Any]:
     _require_channels_last(layer, call)
+    if own["kernel"] in trained and layer.strides[0] != layer.strides[1]:
+        raise _Refused(f"its strides differ, {tuple(layer.strides)}; exclude it from training")
     if tuple(layer.dilation_rate) != (1, 1) or layer.groups != 1:
         raise _Refused("it has a dilation, or groups")
     if layer.padding not in ("valid", "same"):

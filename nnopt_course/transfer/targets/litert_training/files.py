@@ -30,7 +30,7 @@ def export(
 ) -> Artifact:
     """Write a ``.tflite`` file that can be trained: the whole file or nothing.
 
-    Supported are chains of Dense, Conv2D (any stride), pooling, Flatten, ReLU, and of
+    Supported are chains of Dense, Conv2D, pooling, Flatten, ReLU, and of
     normalizations that stay frozen. Dropout does nothing, in training neither.
 
     Args:

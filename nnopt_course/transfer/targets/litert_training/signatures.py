@@ -10,9 +10,11 @@ Taught in: part 4, adapt before or after shipping.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,8 +121,7 @@ def converted(network: Network) -> bytes:
         ValueError: the converter refused; the message has its reason.
     """
     try:
-        with tempfile.TemporaryDirectory() as folder, silence(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with tempfile.TemporaryDirectory() as folder, silence(), _without_warnings():
             tf.saved_model.save(network, folder, signatures=network.signatures())
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -129,3 +130,17 @@ def converted(network: Network) -> bytes:
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"LiteRT's converter refused the network: {reason}") from error
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """TensorFlow warns that a path is no parameter's name in Python; LiteRT takes it."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
