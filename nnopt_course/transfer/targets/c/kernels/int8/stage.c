@@ -8,7 +8,7 @@ typedef struct {
     int32_t zero_point, low, high;  /* of the outputs; the ReLU is in `low` */
 } stage_t;
 
-static int64_t times(int64_t sum, int64_t multiplier, int exponent, int twice)
+static inline int64_t times(int64_t sum, int64_t multiplier, int exponent, int twice)
 {
     if (!twice)
         return (sum * multiplier + ((int64_t)1 << (30 - exponent))) >> (31 - exponent);
@@ -21,11 +21,12 @@ static int64_t times(int64_t sum, int64_t multiplier, int exponent, int twice)
 static void requantize(const stage_t *stage, int channel, const int32_t *restrict sums,
                        int count, net_t *restrict out)
 {
-    const int32_t *multiplier = stage->multiplier + channel * stage->each;
-    const int8_t *exponent = stage->exponent + channel * stage->each;
+    const int each = stage->each, twice = stage->twice;
+    const int64_t zero_point = stage->zero_point, low = stage->low, high = stage->high;
+    const int32_t *multiplier = stage->multiplier + channel * each;
+    const int8_t *exponent = stage->exponent + channel * each;
     for (int i = 0; i < count; i++) {
-        int at = i * stage->each;
-        int64_t q = times(sums[i], multiplier[at], exponent[at], stage->twice) + stage->zero_point;
-        out[i] = (net_t)(q < stage->low ? stage->low : q > stage->high ? stage->high : q);
+        int64_t q = times(sums[i], multiplier[i * each], exponent[i * each], twice) + zero_point;
+        out[i] = (net_t)(q < low ? low : q > high ? high : q);
     }
 }

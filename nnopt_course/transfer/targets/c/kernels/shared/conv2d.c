@@ -3,19 +3,19 @@
 static void gather(const window_t *w, net_t border, const net_t *image, int y, int x,
                    net_t *restrict patch)
 {
-    int left = x * w->right - w->before;
+    int left = x * w->right - w->before, length = w->columns * w->channels;
     int whole = w->beside == 1 && left >= 0 && left + w->columns <= w->width;
-    for (int i = 0; i < w->rows; i++) {
+    for (int i = 0; i < w->rows; i++, patch += length) {
         int row = y * w->down - w->above + i * w->below;
         if (whole && row >= 0 && row < w->height) {     /* A row of the window in one piece. */
             const net_t *from = image + (row * w->width + left) * w->channels;
-            for (int n = 0; n < w->columns * w->channels; n++)
-                *patch++ = from[n];
+            for (int n = 0; n < length; n++)
+                patch[n] = from[n];
         } else {
             for (int j = 0; j < w->columns; j++) {
                 const net_t *from = pixel(w, image, y, x, i, j);
                 for (int c = 0; c < w->channels; c++)
-                    *patch++ = from ? from[c] : border;
+                    patch[j * w->channels + c] = from ? from[c] : border;
             }
         }
     }
