@@ -22,7 +22,8 @@ no framework:
 References:
     J. Yosinski et al. How transferable are features in deep neural networks? NeurIPS 2014.
 
-Taught in: part 4, "Move a trained network" and "Adapt before or after shipping".
+Taught in: part 4, "Ship the feature extractor, learn the head there" and "Adapt before or after
+shipping".
 """
 
 from __future__ import annotations
