@@ -126,7 +126,7 @@ class Runner:
         """The bare run, for timing.
 
         Args:
-            x: as for :meth:`Network.predict`.
+            x: as for ``predict``.
 
         Returns:
             A function without arguments.
