@@ -32,7 +32,7 @@ Gradients = tuple[Tensor, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Dense:
-    r""":math:`y = xK + b`; :math:`dx = dy K^\top`, :math:`dK = x^\top dy`, :math:`db = \sum dy`."""
+    """y = x K + b. Backward: dx = dy Kᵀ, dK = xᵀ dy, db = Σ dy."""
 
     def forward(self, x: Tensor, w: dict[str, Tensor]) -> Tensor:
         y = tf.matmul(x, w["kernel"])

@@ -56,9 +56,9 @@ def export(
     trained = [path for path in arrays if path not in notes]
     # Only now: these two import TensorFlow, which a target does not have.
     from nnopt_course.transfer.targets.litert_training.chain import chain
-    from nnopt_course.transfer.targets.litert_training.signatures import Network, converted
+    from nnopt_course.transfer.targets.litert_training.signatures import TrainableNetwork, converted
 
-    network = Network(chain(model, trained), arrays, trained, tuple(model.input_shape[1:]))
+    network = TrainableNetwork(chain(model, trained), arrays, trained, tuple(model.input_shape[1:]))
     content = converted(network)
     with whole_file(path) as beside:
         beside.write_bytes(content)

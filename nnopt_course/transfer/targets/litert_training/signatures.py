@@ -24,12 +24,12 @@ from nnopt_course.transfer.targets.litert_training.chain import Link
 
 tf = import_quietly("tensorflow")
 
-__all__ = ["Network", "converted"]
+__all__ = ["TrainableNetwork", "converted"]
 
 Tensor = Any
 
 
-class Network(tf.Module):
+class TrainableNetwork(tf.Module):
     """A chain with weights that can be trained.
 
     Args:
@@ -114,7 +114,7 @@ class Network(tf.Module):
         return min(n for n, link in enumerate(self._links) if trained & set(link.weights.values()))
 
 
-def converted(network: Network) -> bytes:
+def converted(network: TrainableNetwork) -> bytes:
     """The content of a ``.tflite`` file with the four functions.
 
     Raises:
