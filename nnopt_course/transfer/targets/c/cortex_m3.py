@@ -38,8 +38,8 @@ _PAGE = 4096
 _HOME = 0x1000
 _STACK = 64 * 1024
 _UNTOUCHED = 0xA5
-#: No network of the course takes ten minutes on the emulator, though it takes one to count LeNet-5 in
-#: floats on a busy machine.
+#: No network of the course takes that long. LeNet-5 in floats, counted on a busy machine, takes one
+#: minute.
 _TIMEOUT_US = 600_000_000
 
 
