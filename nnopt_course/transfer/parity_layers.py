@@ -64,7 +64,7 @@ class FirstDifference:
             fed += f" (but {', '.join(self.suspects)} between them is not shown)"
         return (
             f"{self.layer} is the first layer that differs, by {self.max_abs:.2g} "
-            f"({100 * self.relative:.2g} % of its largest activation); {fed}{rest}"
+            f"({100 * self.relative:.3g} % of its largest activation); {fed}{rest}"
         )
 
 
