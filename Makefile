@@ -14,10 +14,10 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 BUILT := _build/html/.built
 SOURCES := intro.md benchmarks/results/overview.md _config.yml _toc.yml references.bib tools/book.py tools/project.py \
-  $(shell find chapters nnopt_course _ext _static -type f \
+  $(shell find chapters nnopt_course _ext _extra _static -type f \
     ! -path '*/.*' ! -path '*/__pycache__/*' ! -name '* *' 2>/dev/null)
 
-.PHONY: help book serve test lab notebooks bench check clean environment
+.PHONY: help book draw serve test lab notebooks bench check clean environment
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make check       the fast part: style and the tests that need no Keras and no browser"
 	@echo "make lab         JupyterLab on the chapters"
 	@echo "make notebooks   run every notebook and save it clean; one of them: NAME=its_file_name"
+	@echo "make draw        compile the networks of the page \"Draw a digit\" again"
 	@echo "make bench       measure the table of the first page again (about 15 minutes);"
 	@echo "                 another of benchmarks/: NAME=its_file_name"
 	@echo "make clean       remove what was built; the environment and trained baselines stay"
@@ -64,6 +65,9 @@ lab: $(INSTALLED)
 
 notebooks: $(INSTALLED)
 	@$(RUN) tools/notebooks.py $(NAME)
+
+draw: $(INSTALLED)
+	@$(RUN) tools/draw_page.py
 
 bench: $(INSTALLED)
 	@$(RUN) benchmarks/$(or $(NAME),overview).py

@@ -26,6 +26,7 @@ from project import (  # noqa: E402
 from nnopt_course.quiet import import_quietly  # noqa: E402
 
 API_PAGE = "chapters/appendix/api"
+DRAW_PAGE = "chapters/4_transfer/draw"
 
 
 def use_address(app: Sphinx, config: Config) -> None:
@@ -94,9 +95,18 @@ def insert_api(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, *_: set[str]) -> list[str]:
-    """Read the API page again when a module has come or gone."""
-    before, env.house_modules = getattr(env, "house_modules", None), modules()
-    return [API_PAGE] if before != env.house_modules and API_PAGE in env.found_docs else []
+    """Read the API page again when a module has come or gone, the drawing page when a script has.
+
+    Sphinx copies scripts only if there is a page to write.
+    """
+    scripts = [path for path in (ROOT / "_extra").rglob("*") if path.is_file()]
+    states = {
+        API_PAGE: modules(),
+        DRAW_PAGE: sorted((str(path), path.stat().st_mtime_ns) for path in scripts),
+    }
+    before, env.house_states = getattr(env, "house_states", {}), states
+    changed = [page for page, state in states.items() if before.get(page) != state]
+    return [page for page in changed if page in env.found_docs]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -54,6 +54,7 @@ class Recipe:
     epochs: int
     learning_rate: float
     rise: float = 0.6
+    weight_decay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,8 @@ def ticket(
 
 
 def adam(recipe: Recipe, steps: int) -> Any:
-    return keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
-    )
+    rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
+    return keras.optimizers.Adam(rate, weight_decay=recipe.weight_decay)
 
 
 def score(name: str, model: Any) -> Score:
