@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.transfer.artifact import FileArtifact
-from nnopt_course.transfer.float_network.network import Network, Operation
+from nnopt_course.transfer.float_network import network as floats
 from nnopt_course.whole_file import require_writable, whole_file
 from nnopt_course.window import Window
 
@@ -116,7 +116,7 @@ class Runner:
         network: the operations and their arrays.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: floats.Network) -> None:
         self.network = network
         #: Shape of one image, without the batch axis.
         self.input_shape = network.input_shape
@@ -139,7 +139,7 @@ class Runner:
         return run
 
 
-def _network(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
+def _network(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> floats.Network:
     if header["version"] != VERSION:
         raise ValueError(f"version {header['version']}; expected {VERSION}")
     operations = []
@@ -152,6 +152,6 @@ def _network(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
         own = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
         if not all(np.isfinite(array).all() for array in own.values()):
             raise ValueError(f"the arrays of {layer!r} hold NaN or infinity")
-        operations.append(Operation(kind, layer, tuple(inputs), output, {**settings, **own}))
+        operations.append(floats.Operation(kind, layer, tuple(inputs), output, {**settings, **own}))
     shape = tuple(header["input_shape"])
-    return Network(tuple(operations), header["input"], header["output"], shape)
+    return floats.Network(tuple(operations), header["input"], header["output"], shape)
