@@ -1,10 +1,12 @@
-/* A dense layer, sixteen outputs after the other. */
+/* A dense layer, some outputs after the others. */
 static void dense(const rows_t *layer, const net_t *x, net_t *restrict out)
 {
-    int32_t sums[16];
+    int32_t sums[AT_ONCE];
     const net_t *w = layer->weights;
-    for (int first = 0; first < layer->outputs; first += 16) {
-        int count = layer->outputs - first < 16 ? layer->outputs - first : 16, o = 0;
+    for (int first = 0; first < layer->outputs; first += AT_ONCE) {
+        int count = layer->outputs - first, o = 0;
+        if (count > AT_ONCE)
+            count = AT_ONCE;
         for (int i = 0; i < count; i++)
             sums[i] = layer->bias[first + i];
         for (; o + 4 <= count; o += 4, w += 4 * layer->inputs)
