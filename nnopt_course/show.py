@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from IPython.display import Markdown, display
 
-__all__ = ["markdown", "source"]
+__all__ = ["code", "markdown", "source"]
 
 
 def markdown(obj: Callable | type, *, docstring: bool = False) -> str:
@@ -65,3 +65,13 @@ def source(obj: Callable | type, *, docstring: bool = False) -> None:
         TypeError: if there is no source to show.
     """
     display(Markdown(markdown(obj, docstring=docstring)))
+
+
+def code(text: str, language: str = "c") -> None:
+    """Display a piece of code that is not Python in a notebook, highlighted.
+
+    Args:
+        text: the code.
+        language: its name, as Pygments knows it.
+    """
+    display(Markdown(f"```{language}\n{text.strip()}\n```"))

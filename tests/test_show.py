@@ -75,3 +75,11 @@ def test_source_displays_markdown(monkeypatch):
 def test_what_has_no_source_is_refused(obj):
     with pytest.raises(TypeError, match="written in Python; received"):
         show.markdown(obj)
+
+
+def test_code_is_a_fence_of_its_language(monkeypatch):
+    shown = []
+    monkeypatch.setattr(show, "display", lambda markdown: shown.append(markdown.data))
+    show.code("int x;\n")
+    show.code("let x;", "js")
+    assert shown == ["```c\nint x;\n```", "```js\nlet x;\n```"]
