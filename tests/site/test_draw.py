@@ -206,6 +206,8 @@ def test_a_keyboard_has_samples_drawn_point_by_point(open_page, site):
             f"document.querySelector('#draw .status').textContent.includes(': {digit}, ')"
         )
         assert answers(page) == {**dict.fromkeys(ON_REQUEST), **all_say(digit)}
+    # Only the one line that waits for the end of a drawing is read aloud.
+    assert page.locator("#draw .networks :is(output, [role], [aria-live])").count() == 0
     page.get_by_label("tilt", exact=True).focus()
     page.keyboard.press("End")
     assert page.locator("#draw .tilt + output").inner_text() == "60°"

@@ -6,7 +6,7 @@ import {answer, softmax} from "./network.js";
 /** Microseconds, short. */
 export const duration = microseconds => `${microseconds < 10 ? microseconds.toFixed(1) : Math.round(microseconds)} µs`;
 
-const percent = share => `${Math.round(100 * share)} %`;
+const percent = share => `${(100 * share).toFixed(1)} %`;
 
 /** An element with attributes and children. */
 export function make(tag, attributes = {}, ...children) {
@@ -52,7 +52,7 @@ export class Card {
       const bar = make("span", {class: "height"}), share = make("span", {class: "visually-hidden"});
       return {bar, share, item: make("li", {}, make("span", {class: "track"}, bar), `${digit}`, share)};
     });
-    this.best = make("output", {class: "answer"});
+    this.best = make("span", {class: "answer"});
     this.sure = make("span", {class: "sure"});
     this.time = make("span", {class: "time"}, "…");
     this.content.replaceChildren(

@@ -28,6 +28,7 @@ export async function fetchFile({file, sha256}, again = false) {
 async function unpack(packed, file) {
   // A server may have unpacked it already.
   if (packed[0] !== 0x1f || packed[1] !== 0x8b) return packed;
+  if (!globalThis.DecompressionStream) throw new Error(`This browser is too old to unpack ${file}.`);
   try {
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Uint8Array(await new Response(stream).arrayBuffer());
