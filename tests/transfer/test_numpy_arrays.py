@@ -7,6 +7,7 @@ from networks import busy, nested, residual, two_convolutions
 from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.float_network.keras_reader import READERS, from_keras
 from nnopt_course.transfer.float_network.network import Network, Operation
+from nnopt_course.transfer.layer_outputs import layer_outputs
 from nnopt_course.transfer.targets import numpy_arrays
 
 keras = import_quietly("keras")
@@ -53,6 +54,30 @@ def test_what_cannot_be_moved_is_named_before_anything_is_written(make, shape, m
     assert not list(tmp_path.iterdir())
 
 
+def test_a_layer_that_is_not_what_its_name_says_is_refused(tmp_path):
+    class Dense(layers.Dense):
+        def call(self, inputs):
+            return 2 * super().call(inputs)
+
+    with pytest.raises(ValueError, match="'twice' is a Dense of another"):
+        from_keras(keras.Sequential([keras.Input((3,)), Dense(2, name="twice")]))
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="small")])
+    model.layers[0].quantize("int8")
+    with pytest.raises(ValueError, match=r"'small' is quantized \(int8\)"):
+        numpy_arrays.export(model, tmp_path / "net.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_layers_of_a_nested_model_have_the_names_that_keras_side_has(tmp_path):
+    model = busy(nested())
+    x = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
+    answers = numpy_arrays.export(model, tmp_path / "net.npz").load().layers(x)
+    expected = layer_outputs(model, x)
+    assert [name for name in expected if "dropout" not in name] == list(answers)
+    for name, values in answers.items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-6)
+
+
 def test_open_sizes_and_infinite_weights_are_refused(tmp_path):
     dense = layers.Dense(2)
     model = keras.Sequential([keras.Input((None, None, 1)), layers.GlobalAveragePooling2D(), dense])
@@ -70,6 +95,12 @@ def test_damaged_files_are_refused(tmp_path):
     content = path.read_bytes()
     for part in (b"", content[:100], content[: len(content) // 2], b"x" * 500):
         path.write_bytes(part)
+        with pytest.raises(ValueError, match="damaged or not a network"):
+            numpy_arrays.Artifact(path).load()
+    for method in (99, 8):  # Compressed otherwise, and not compressed at all.
+        broken = bytearray(content)
+        broken[content.rindex(b"PK\x01\x02") + 10] = method
+        path.write_bytes(broken)
         with pytest.raises(ValueError, match="damaged or not a network"):
             numpy_arrays.Artifact(path).load()
     with path.open("wb") as file:

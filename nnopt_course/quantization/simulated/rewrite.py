@@ -25,7 +25,8 @@ class Step:
 
     Args:
         layer: the layer.
-        name: its name; in a nested model, ``outer_inner``.
+        name: its name; in a nested model, ``outer_inner``, as a new layer may be called.
+        path: its name; in a nested model, ``outer/inner``, as reports call it.
         inputs: the numbers of the tensors that it is given.
         outputs: the numbers of the tensors that it makes.
         count: how often the layer is called in the whole model.
@@ -34,6 +35,7 @@ class Step:
 
     layer: Any
     name: str
+    path: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     count: int
@@ -83,7 +85,7 @@ def flatten(model: Any) -> Flat:
         [('hidden', (0,)), ('logits', (1,))]
     """
     steps: list[Step] = []
-    outputs = _unfold(model, None, "", steps)
+    outputs = _unfold(model, None, (), steps)
     counts: dict[int, int] = {}
     for step in steps:
         counts[id(step.layer)] = counts.get(id(step.layer), 0) + 1
@@ -92,7 +94,7 @@ def flatten(model: Any) -> Flat:
 
 
 def _unfold(
-    model: Any, given: Sequence[int] | None, prefix: str, steps: list[Step]
+    model: Any, given: Sequence[int] | None, outer: tuple[str, ...], steps: list[Step]
 ) -> tuple[int, ...]:
     """Append a model's calls; ``given`` are the tensors that an outer model gives to it."""
     read = graph.read(model)
@@ -100,14 +102,16 @@ def _unfold(
     entrances = {id(tensor): place for place, tensor in enumerate(model.inputs)}
     for call in read.calls:
         inputs = tuple(numbers[key] for key in call.inputs)
+        names = (*outer, call.layer.name)
         if given is not None and isinstance(call.layer, keras.layers.InputLayer):
             made = (given[entrances[id(call.node.output_tensors[0])]],)
         elif isinstance(call.layer, keras.Model) and _can_unfold(call):
-            made = _unfold(call.layer, inputs, f"{prefix}{call.layer.name}_", steps)
+            made = _unfold(call.layer, inputs, names, steps)
         else:
             first = steps[-1].outputs[-1] + 1 if steps else 0
             made = tuple(range(first, first + len(call.outputs)))
-            steps.append(Step(call.layer, prefix + call.layer.name, inputs, made, 1, call))
+            name, path = "_".join(names), "/".join(names)
+            steps.append(Step(call.layer, name, path, inputs, made, 1, call))
         numbers.update(zip(call.outputs, made, strict=True))
     return tuple(numbers[key] for key in read.outputs)
 

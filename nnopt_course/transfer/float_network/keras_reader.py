@@ -57,6 +57,7 @@ def from_keras(model: Any) -> Network:
             raise ValueError(
                 f"expected the layers {', '.join(READERS)}; {step.name!r} is a {step.kind}"
             )
+        _require_plain(step)
         if step.call.trains:
             raise ValueError(f"{step.name!r} is called with training=True, which cannot be moved")
     [entrance] = (step.outputs[0] for step in flat.steps if step.is_input)
@@ -65,10 +66,18 @@ def from_keras(model: Any) -> Network:
     for step in steps:
         inputs = tuple(same[number] for number in step.inputs)
         for kind, settings in READERS[step.kind](step):
-            operations.append(Operation(kind, step.name, inputs, fresh, settings))
+            operations.append(Operation(kind, step.path, inputs, fresh, settings))
             inputs, fresh = (fresh,), fresh + 1
         [same[step.outputs[0]]] = inputs
     return Network(tuple(operations), entrance, same[flat.outputs[0]], tuple(map(int, shape)))
+
+
+def _require_plain(step: Step) -> None:
+    """Refuse a layer that only bears the name of one of Keras', or computes otherwise."""
+    if not type(step.layer).__module__.startswith("keras."):
+        raise ValueError(f"expected Keras' own layers; {step.name!r} is a {step.kind} of another")
+    if mode := getattr(step.layer, "quantization_mode", None):
+        raise ValueError(f"expected weights in floating point; {step.name!r} is quantized ({mode})")
 
 
 def _arrays(step: Step, *names: str) -> list[np.ndarray | None]:

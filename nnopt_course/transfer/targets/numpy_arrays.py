@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -102,7 +103,8 @@ class Artifact(FileArtifact):
                 arrays = {name: file[name] for name in file.files}
             return Runner(_network(json.loads(arrays.pop("header").tobytes()), arrays))
         except (
-            ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile
+            ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, RuntimeError,
+            zipfile.BadZipFile, zlib.error,
         ) as error:  # fmt: skip
             raise ValueError(f"{path} is damaged or not a network of arrays: {error}") from error
 

@@ -142,6 +142,13 @@ def test_what_every_layer_answers(tmp_path):
     np.testing.assert_array_equal(shown[-1], expected)
 
 
+@pytest.mark.parametrize("name", ["层一-层", "q??-b", 'say "hi"\\n', "a\nb", "end*"])
+def test_names_that_c_would_not_let_pass(name, tmp_path):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name=name)])
+    shown = native.export(model, tmp_path / "net.so").load().layers(np.ones((1, 3)))
+    assert list(shown) == [name]
+
+
 def test_two_libraries_do_not_share_their_memory(tmp_path):
     model = busy(nested())
     artifact = native.export(model, tmp_path / "net.so")

@@ -168,7 +168,9 @@ def _sites(network: Network) -> tuple[list[Site], int]:
 
 def _calls(network: Network, pieces: list[Piece], sites: list[Site]) -> Iterable[str]:
     for index, (piece, site) in enumerate(zip(pieces, sites, strict=True)):
-        yield f"/* {_layer(network.operations[index])} */"
+        # In a comment, only what cannot end it.
+        name = re.sub(r"[^\w .:;/-]", "_", _layer(network.operations[index]), flags=re.ASCII)
+        yield f"/* {name} */"
         yield from piece.calls
         yield f"SHOW({index}, {site.output}, {prod(site.output_shape)});"
 
@@ -198,16 +200,14 @@ def _interface(network: Network, memory: int) -> str:
             params = network.params[number]
             about[name] = [float(params.scale), int(params.zero_point)]
     about["outputs"] = outputs
-    text = json.dumps(about, separators=(",", ":")).replace('"', '\\"')
-    layers = json.dumps(_shown(network), separators=(",", ":")).replace('"', '\\"')
     lines = [
         f"net_t net_input[{prod(network.input_shape)}];",
         f"net_t net_output[{outputs}];",
         *([f"static net_t memory[{memory}];"] if memory else []),
-        f'const char net_about[] = "{text}";',
+        f"const char net_about[] = {_json(about)};",
         "",
         "#ifdef NET_SHOW /* Somebody wants to see what every operation answers. */",
-        f'const char net_layers[] = "{layers}";',
+        f"const char net_layers[] = {_json(_shown(network))};",
         "void (*net_show)(int step, const net_t *values, int count);",
         "#define SHOW(step, values, count) if (net_show) net_show(step, values, count)",
         "#else",
@@ -230,6 +230,11 @@ def _shown(network: Network) -> list[Any]:
 
 
 def _layer(operation: Any) -> str:
-    """The name of the layer that an operation belongs to, of characters that C lets pass."""
-    name = operation.layer or f"{operation.kind} {operation.output}"
-    return re.sub(r"[^\w .:;/-]", "?", name, flags=re.ASCII)
+    """The name of the layer that an operation belongs to."""
+    return operation.layer or f"{operation.kind} {operation.output}"
+
+
+def _json(value: Any) -> str:
+    """JSON as a text in C, where ``??-`` would be another character."""
+    text = json.dumps(value, separators=(",", ":"))
+    return '"' + re.sub(r'["\\?]', r"\\\g<0>", text) + '"'
