@@ -61,7 +61,9 @@ def open_page(browser) -> Iterator[object]:
         if message.type in ("error", "warning") and "blocked by Playwright" not in message.text:
             wrong.append(message.text)
 
-    def open_one(address: str, *, width: int = 1280, route: object = None, **options: object):
+    def open_one(
+        address: str, *, width: int = 1280, route=None, ready="#draw.ready", **options: object
+    ):
         options = {"viewport": {"width": width, "height": 900}, **options}
         context = browser.new_context(**{"reduced_motion": "reduce", **options})
         contexts.append(context)
@@ -72,7 +74,7 @@ def open_page(browser) -> Iterator[object]:
         if route:
             page.route(*route)
         page.goto(address + PAGE)
-        page.wait_for_selector("#draw.ready")
+        page.wait_for_selector(ready)
         return page
 
     open_one.wrong = wrong
@@ -335,6 +337,26 @@ def test_a_bad_file_has_a_message_and_the_others_go_on(open_page, site, fault):
     page.wait_for_selector("[data-network=pruned] .answer")
     assert answers(page)["pruned"] == "4"
     # What the browser itself says about a file that does not come.
+    open_page.wrong[:] = [line for line in open_page.wrong if "Failed to load resource" not in line]
+
+
+def test_test_digits_that_do_not_come_have_a_message(open_page, site):
+    pattern = "**/digits.gz*"
+    page = open_page(site, route=(pattern, fulfill(body=PACKED)), service_workers="block")
+    page.locator("#draw .compare").click()
+    page.wait_for_selector("#draw .comparison .error:not(:empty)")
+    assert "digits.gz is damaged" in page.locator("#draw .comparison .error").inner_text()
+    page.unroute(pattern)
+    compare(page)
+    assert page.locator("#draw .comparison .error").inner_text() == ""
+
+
+def test_without_the_list_of_networks_there_is_a_message(open_page, site):
+    route = ("**/networks.json", lambda route: route.abort())
+    page = open_page(site, route=route, service_workers="block", ready="#draw .before")
+    page.wait_for_function(
+        "document.querySelector('#draw .before').textContent.includes('cannot be fetched')"
+    )
     open_page.wrong[:] = [line for line in open_page.wrong if "Failed to load resource" not in line]
 
 

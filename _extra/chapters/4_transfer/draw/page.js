@@ -23,7 +23,9 @@ const networks = new Map(); // the same, in the order of the list, null until it
 let seen = new Uint8Array(SIZE * SIZE), note = "", chosenLayer = null, waiting;
 
 async function start() {
-  const response = await fetch(new URL("networks.json", import.meta.url)).catch(() => null);
+  // Asked for anew each time: it says which files go together.
+  const list = new URL("networks.json", import.meta.url);
+  const response = await fetch(list, {cache: "no-cache"}).catch(() => null);
   if (!response?.ok) {
     find(".before").textContent = "The list of the networks cannot be fetched. Reload the page to try again.";
     return;
