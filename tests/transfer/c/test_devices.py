@@ -19,7 +19,6 @@ layers = keras.layers
 pytestmark = pytest.mark.keras
 
 DEVICES = {"native": native, "wasm": wasm, "cortex_m3": cortex_m3}
-BUILDERS = {"residual": residual, "two convolutions": two_convolutions, "nested": nested}
 device = pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
 
 
@@ -58,6 +57,26 @@ def integer_chain():
             layers.Dense(3),
         ]
     )
+
+
+def needed_again():
+    """What an activation function must not change in its place, as it is read once more."""
+    image = keras.Input((4, 4, 2))
+    x = layers.Reshape((4, 4, 2))(layers.Dense(32)(layers.Flatten()(image)))
+    x = x + layers.ReLU()(x)
+    y = layers.Reshape((8, 4))(x)
+    z = layers.Reshape((4, 4, 2))(layers.Activation("sigmoid")(y))
+    twice = layers.Conv2D(2, 1, name="twice")
+    z = layers.Concatenate(axis=1)([z, x, twice(twice(x))])
+    return keras.Model(image, layers.Flatten()(z + z))
+
+
+BUILDERS = {
+    "residual": residual,
+    "two convolutions": two_convolutions,
+    "nested": nested,
+    "needed again": needed_again,
+}
 
 
 @device
@@ -258,10 +277,23 @@ def test_the_sanitizers_find_nothing(build, dtype, tmp_path):
     assert sanitized(broken + PROGRAM, tmp_path)
 
 
+def test_numbers_beyond_all_bounds_become_nan_as_in_keras(tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc on this machine: zig has no address sanitizer")
+    model = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(4), layers.Dense(4), layers.Dense(2, "softmax")]
+    )
+    model.set_weights([np.full(w.shape, 1e30) for w in model.get_weights()])
+    x = np.ones((1, 3), np.float32)
+    assert np.isnan(model(x)).all()
+    assert np.isnan(native.export(model, tmp_path / "net.so").load().predict(x)).all()
+    assert sanitized(writer.write(writer.network_of(model)) + PROGRAM, tmp_path) == ""
+
+
 def sanitized(text, folder):
     (folder / "net.c").write_text(text)
     command = ["gcc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-O1"]
-    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    checks = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
     subprocess.run([*command, *checks, "-o", "net", "net.c"], cwd=folder, check=True)
     return subprocess.run(["./net"], cwd=folder, capture_output=True, text=True).stderr
 

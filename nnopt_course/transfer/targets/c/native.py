@@ -121,8 +121,8 @@ class NativeRunner(Runner):
             x: as for :meth:`predict`.
 
         Returns:
-            Layer → float32 activations ``(n, …)``. In a file of integers a layer is called after
-            its operation.
+            Layer → float32 activations ``(n, …)``. In a file of integers, what belongs to no layer
+            for sure is called after its operation, and layers that were merged ``a;b``.
         """
         steps = json.loads(_text(self._library, "net_layers"))
         found: dict[str, list[np.ndarray]] = {name: [] for name, *_ in steps}

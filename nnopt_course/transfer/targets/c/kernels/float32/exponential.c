@@ -2,6 +2,8 @@
    polynomial of degree 7 is exact to float32. 2^n is a float with n in its exponent. */
 static float exponential(float x)
 {
+    if (x != x)     /* NaN has no whole number beside it. */
+        return x;
     if (x < -87.0f)
         return 0;
     if (x > 88.0f)
