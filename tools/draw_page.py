@@ -42,20 +42,12 @@ class Shown(NamedTuple):
     name: str
     title: str
     source: str
-    about: str = ""
     on_request: bool = False
     reference: bool = False
 
 
 NETWORKS = (
-    Shown(
-        "dense",
-        "dense, float32",
-        "dense_float32.npz",
-        "All 266,610 weights, four bytes each.",
-        on_request=True,
-        reference=True,
-    ),
+    Shown("dense", "dense, float32", "dense_float32.npz", on_request=True, reference=True),
     Shown("int8", "dense, int8", "dense_int8.tflite"),
     Shown("pruned", "98 % pruned, int8", "pruned_int8.tflite"),
 )
