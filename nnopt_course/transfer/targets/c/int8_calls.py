@@ -85,10 +85,16 @@ def _folded(site: Site, rows: np.ndarray) -> np.ndarray:
     """The bias with the zero point of the inputs in it; of rows (outputs, inputs)."""
     wide = rows.astype(np.int64)
     bias = site.settings["bias"].astype(np.int64) - site.settings["zero_point"] * wide.sum(axis=1)
-    largest = 128 * np.abs(wide).sum(axis=1) + np.abs(bias)
-    if (largest > np.iinfo(np.int32).max).any():
-        raise ValueError(f"the sums of {site.name} might not fit 32 bits")
+    _require_32_bits(site, 128 * np.abs(wide).sum(axis=1) + np.abs(bias))
     return bias.astype(np.int32)
+
+
+def _require_32_bits(site: Site, largest: np.ndarray) -> None:
+    """Refuse a layer whose sums would overflow, for some input; ``largest`` one an output."""
+    if (largest > np.iinfo(np.int32).max).any():
+        raise ValueError(
+            f"expected sums that fit 32 bits; those of {site.name} may reach {largest.max():,}"
+        )
 
 
 def _rows(site: Site, rows: np.ndarray, bias: np.ndarray) -> list[str]:
@@ -140,6 +146,9 @@ def _conv2d(site: Site) -> Piece:
 def _depthwise(site: Site) -> Piece:
     kernel = site.settings["kernel"]
     entries = kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)  # All outputs of each entry.
+    # 255: an input without its zero point.
+    sums = 255 * np.abs(entries.astype(np.int64)).sum(axis=0)
+    _require_32_bits(site, sums + np.abs(site.settings["bias"].astype(np.int64)))
     arrays, stage = _stage(site.name, site.settings["stage"])
     weights, bias = f"{site.name}_weights", f"{site.name}_bias"
     return Piece(
