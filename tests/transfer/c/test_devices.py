@@ -91,9 +91,28 @@ def test_float32_answers_what_keras_answers(device, build, tmp_path):
     assert artifact.bytes > 4 * model.count_params()
 
 
+def clipped_pools():
+    """The converter puts an activation function into the pooling before it."""
+    return keras.Sequential(
+        [
+            keras.Input((9, 9, 2)),
+            layers.Conv2D(3, 2),
+            layers.MaxPooling2D(2),
+            layers.ReLU(max_value=6),
+            layers.Conv2D(3, 1),
+            layers.AveragePooling2D(2),
+            layers.ReLU(max_value=6),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+
+
 @device
 @pytest.mark.parametrize(
-    "build", [integer_chain, integers_friend, nested], ids=["chain", "all", "nested"]
+    "build",
+    [integer_chain, integers_friend, nested, clipped_pools],
+    ids=["chain", "all", "nested", "clipped pools"],
 )
 def test_int8_equals_the_integers_of_numpy_and_of_litert(device, build, tmp_path):
     model = busy(build())
