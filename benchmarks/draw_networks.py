@@ -7,10 +7,10 @@ decay were chosen by the validation images, on one seed, and by the time: four m
 for both trainings. The test images are looked at once for each network, in NumPy: floats for
 floats, integers for integers.
 
-A training ends elsewhere on another machine. So the files are kept, beside the record; everything
+A training ends elsewhere on another machine. So the files are kept, in ``networks/``; everything
 that the page loads is built from them, by ``tools/draw_page.py``.
 
-    python benchmarks/draw_networks.py            writes results/draw_networks.json and the files
+    python benchmarks/draw_networks.py            writes the files and results/draw_networks.json
     python benchmarks/draw_networks.py --quick    one epoch, few images; writes nothing
 """
 
@@ -38,7 +38,7 @@ from nnopt_course.transfer.targets import litert, numpy_arrays
 from nnopt_course.weights import kernels
 
 NET, SEED, SPARSITY = "lenet_300_100", 0, 0.98
-FILES = record.RESULTS / "draw_networks"
+FILES = Path(__file__).parent / "networks"
 RECIPE = replace(pruning_mnist.RECIPE, epochs=60)
 #: Training → how, the share of the weights that it removes, and the decay of those that stay.
 TRAININGS = {

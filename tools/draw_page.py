@@ -26,7 +26,7 @@ from nnopt_course.transfer.targets.c.int8_calls import gaps_and_values
 from nnopt_course.transfer.targets.c.writer import network_of
 
 RESULTS = ROOT / "benchmarks" / "results"
-SOURCES = RESULTS / "draw_networks"
+SOURCES = ROOT / "benchmarks" / "networks"
 PAGE = ROOT / "_extra" / "chapters" / "4_transfer"
 FOLDER = PAGE / "draw"
 DIGITS, SEED = 1000, 0
