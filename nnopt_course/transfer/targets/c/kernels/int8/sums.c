@@ -5,14 +5,15 @@
 
 enum { AT_ONCE = 32 };
 
-/* By hand: an instruction that multiplies 64 pairs of bytes and adds them up, and that no compiler
-   finds in the loop below. It wants one factor without a sign: Σ x w = Σ (x + 128) w − Σ 128 w. */
+/* Sixteen differences, added up to eight. */
 static inline __m256i halves(__m512i sums, __m512i offsets)
 {
     const __m512i all = _mm512_sub_epi32(sums, offsets);
     return _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
 }
 
+/* By hand: an instruction that multiplies 64 pairs of bytes and adds them up, and that no compiler
+   finds in the loop below. It wants one factor without a sign: Σ x w = Σ (x + 128) w − Σ 128 w. */
 static inline void add_rows(int rows, const net_t *x, const net_t *w, int inputs, int32_t *sums)
 {
     const __m512i offset = _mm512_set1_epi8(-128);
