@@ -84,7 +84,7 @@ def test_a_crash_is_a_readable_error_and_leaves_nothing(capfd):
 def test_a_crash_tells_what_was_printed_last(monkeypatch):
     monkeypatch.setenv("PYTHONMALLOC", "no such allocator")
     process = BackendProcess("jax")
-    with pytest.raises(RuntimeError, match="it printed last: .*allocator"):
+    with pytest.raises(RuntimeError, match=r"it printed last: .*allocator"):
         process.call("nnopt_course.patterns:matches", "a/b", "a")
 
 
