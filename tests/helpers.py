@@ -1,11 +1,11 @@
-"""A small network, and the JAX backend, for several test files."""
+"""A small network, the JAX backend and LiteRT's kernels, for several test files."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from nnopt_course.quiet import import_quietly
+from nnopt_course.quiet import import_quietly, silence
 
 keras = import_quietly("keras")
 ROOT = Path(__file__).parents[1]
@@ -35,3 +35,18 @@ def on_jax(*arguments, cwd=ROOT):
         capture_output=True,
         text=True,
     )
+
+
+def litert_integers(path, q, kernels="BUILTIN_REF"):
+    """What one of LiteRT's sets of kernels makes of integers."""
+    module = import_quietly("ai_edge_litert.interpreter")
+    with silence():
+        interpreter = module.Interpreter(
+            str(path), experimental_op_resolver_type=module.OpResolverType[kernels]
+        )
+        source = interpreter.get_input_details()[0]["index"]
+        interpreter.resize_tensor_input(source, q.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(source, q)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])

@@ -30,10 +30,10 @@ import weakref
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["INSTALL", "BackendProcess", "require_backend", "serve"]
+__all__ = ["BACKENDS", "BackendProcess", "require_backend", "serve"]
 
-#: Backend → what to install for it.
-INSTALL = {"jax": "jax", "tensorflow": "tensorflow", "torch": "torch"}
+#: The backends of Keras, each called as the package to install for it.
+BACKENDS = ("jax", "tensorflow", "torch")
 #: How much of what a crashed process has printed stands in the message.
 LAST_CHARACTERS = 1000
 SECONDS_TO_END = 5
@@ -51,12 +51,11 @@ def require_backend(backend: str) -> None:
         Traceback (most recent call last):
         ValueError: backend must be one of jax, tensorflow, torch; received 'theano'
     """
-    if backend not in INSTALL:
-        raise ValueError(f"backend must be one of {', '.join(INSTALL)}; received {backend!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; received {backend!r}")
     if importlib.util.find_spec(backend) is None:
         raise ImportError(
-            f"Keras on {backend} needs a package that is not installed: pip install "
-            f"{INSTALL[backend]}"
+            f"Keras on {backend} needs a package that is not installed: pip install {backend}"
         )
 
 

@@ -25,7 +25,15 @@ from nnopt_course.inputs import check_images, require_finite_images
 from nnopt_course.layer_report import LayerReport
 from nnopt_course.patterns import as_patterns, matches_any, require_matches
 
-__all__ = ["Descent", "FineTuned", "changes", "check_examples", "epoch_orders", "frozen"]
+__all__ = [
+    "Descent",
+    "FineTuned",
+    "changes",
+    "check_examples",
+    "diverged",
+    "epoch_orders",
+    "frozen",
+]
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,14 @@ def check_examples(examples: Split, shape: Sequence[Any], classes: int) -> Split
             f"{y.max()}"
         )
     return Split(x.astype(np.float32, copy=False), y.astype(np.int32, copy=False))
+
+
+def diverged(losses: Sequence[float], descent: Descent) -> FloatingPointError:
+    """The error to raise when a loss or a weight became NaN or infinite."""
+    return FloatingPointError(
+        f"the descent left the finite numbers; its losses are {losses}: lower the "
+        f"learning_rate, which is {descent.learning_rate}"
+    )
 
 
 def changes(

@@ -24,6 +24,7 @@ from nnopt_course.transfer.descent import (
     FineTuned,
     changes,
     check_examples,
+    diverged,
     epoch_orders,
     frozen,
 )
@@ -98,10 +99,7 @@ def fine_tune(
         )
         losses.append(float(history.history["loss"][0]))
     if not np.isfinite(losses).all() or first_not_finite(tuned):
-        raise FloatingPointError(
-            f"the descent left the finite numbers; its losses are {losses}: lower the "
-            f"learning_rate, which is {descent.learning_rate}"
-        )
+        raise diverged(losses, descent)
     after = {path: weight.value for path, weight in get_weights(tuned).items()}
     report = changes({path: weight.value for path, weight in before.items()}, after, notes)
     result = clone(model)  # Free of the optimizer, and frozen only where the model itself is.

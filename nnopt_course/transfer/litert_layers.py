@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from nnopt_course.layer_names import JOINT, OUTPUT, layers_of
+from nnopt_course.quantization import affine
+from nnopt_course.quantization.params import QuantParams
 from nnopt_course.quiet import import_quietly, silence
 
-__all__ = ["run_layers"]
+__all__ = ["params_of", "run_layers"]
 
 
 def run_layers(content: bytes, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -46,22 +48,32 @@ def run_layers(content: bytes, x: np.ndarray) -> dict[str, np.ndarray]:
             interpreter.resize_tensor_input(source["index"], x.shape)
         interpreter.allocate_tensors()
     size = int(source["shape"][0]) if fixed else len(x)
-    names = dict(_tensors(interpreter))
+    details = {each["index"]: each for each in interpreter.get_tensor_details()}
+    names = dict(_tensors(interpreter, details))
     parts: list[list[np.ndarray]] = []
     for start in range(0, len(x), size):
         part = x[start : start + size]
         interpreter.set_tensor(source["index"], np.resize(part, (size, *x.shape[1:])))
         interpreter.invoke()
-        parts.append([_floats(interpreter, number)[: len(part)] for number in names])
+        values = {number: interpreter.get_tensor(number)[: len(part)] for number in names}
+        parts.append([_floats(value, details[number]) for number, value in values.items()])
     return {
         name: np.concatenate(values)
         for name, values in zip(names.values(), zip(*parts, strict=True), strict=True)
     }
 
 
-def _tensors(interpreter: Any) -> Iterator[tuple[int, str]]:
+def params_of(detail: dict[str, Any]) -> QuantParams | None:
+    """A tensor's own scale and zero point, from what the interpreter tells; None if of floats."""
+    dtype = np.dtype(detail["dtype"])
+    if not np.issubdtype(dtype, np.integer):
+        return None
+    scale, zero_point = detail["quantization"]
+    return QuantParams(scale, zero_point, 8 * dtype.itemsize, dtype.kind == "i")
+
+
+def _tensors(interpreter: Any, details: dict[int, dict[str, Any]]) -> Iterator[tuple[int, str]]:
     """The tensors that are the last of their layers, in order, and the layers' names."""
-    details = {each["index"]: each for each in interpreter.get_tensor_details()}
     [output] = interpreter.get_output_details()
     operations = interpreter._get_ops_details()
     belongs = {
@@ -91,10 +103,6 @@ def _is_activation(detail: dict[str, Any]) -> bool:
     )
 
 
-def _floats(interpreter: Any, number: int) -> np.ndarray:
-    value = interpreter.get_tensor(number)
-    detail = next(d for d in interpreter.get_tensor_details() if d["index"] == number)
-    scale, zero_point = detail["quantization"]
-    if value.dtype == np.float32:
-        return value
-    return np.float32(scale) * (value.astype(np.float32) - np.float32(zero_point))
+def _floats(value: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    params = params_of(detail)
+    return value if params is None else affine.dequantize(value, params)

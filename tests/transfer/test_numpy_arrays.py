@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from networks import busy, nested, residual, two_convolutions
 
+from nnopt_course.operation_network import Operation
 from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.float_network.keras_reader import READERS, from_keras
-from nnopt_course.transfer.float_network.network import Network, Operation
+from nnopt_course.transfer.float_network.network import Network
 from nnopt_course.transfer.layer_outputs import layer_outputs
 from nnopt_course.transfer.targets import numpy_arrays
 
@@ -120,9 +121,9 @@ def test_wrong_images_are_refused(tmp_path):
 
 
 def test_a_network_must_hang_together():
-    step = Operation("relu", "r", (0,), 1, {})
+    step = Operation("relu", (0,), 1, {}, "r")
     with pytest.raises(ValueError, match="expected one of the operations"):
-        Network((Operation("swirl", "s", (0,), 1, {}),), 0, 1, (2,))
+        Network((Operation("swirl", (0,), 1, {}, "s"),), 0, 1, (2,))
     with pytest.raises(ValueError, match="reads tensors"):
         Network((step,), 5, 1, (2,))
     with pytest.raises(ValueError, match="no operation writes"):

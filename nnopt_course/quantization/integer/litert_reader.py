@@ -1,7 +1,7 @@
 """Read a network of integers from a ``.tflite`` file that LiteRT's converter wrote.
 
 The reader turns each operator into an
-:class:`~nnopt_course.quantization.integer.network.Operation`: kernels as in Keras, and the scales
+:class:`~nnopt_course.operation_network.Operation`: kernels as in Keras, and the scales
 of its tensors as fixed-point multipliers. It needs neither TensorFlow nor Keras.
 
 To read a further operator, add its name and a function ``(graph, operator) -> (kind, settings)`` to
@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.operation_network import Operation
 from nnopt_course.quantization.integer.fixed_point import output_stage
 from nnopt_course.quantization.integer.litert_file import Graph
-from nnopt_course.quantization.integer.network import Network, Operation
+from nnopt_course.quantization.integer.network import Network
 from nnopt_course.window import Window
 
 __all__ = ["READERS", "from_litert"]

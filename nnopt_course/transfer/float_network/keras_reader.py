@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.operation_network import Operation
 from nnopt_course.quantization.simulated.rewrite import Step, flatten
 from nnopt_course.transfer.exportable import require_exportable
-from nnopt_course.transfer.float_network.network import Network, Operation
+from nnopt_course.transfer.float_network.network import Network
 from nnopt_course.window import Window
 
 __all__ = ["READERS", "from_keras"]
@@ -66,7 +67,7 @@ def from_keras(model: Any) -> Network:
     for step in steps:
         inputs = tuple(same[number] for number in step.inputs)
         for kind, settings in READERS[step.kind](step):
-            operations.append(Operation(kind, step.path, inputs, fresh, settings))
+            operations.append(Operation(kind, inputs, fresh, settings, step.path))
             inputs, fresh = (fresh,), fresh + 1
         [same[step.outputs[0]]] = inputs
     return Network(tuple(operations), entrance, same[flat.outputs[0]], tuple(map(int, shape)))

@@ -22,7 +22,7 @@ from nnopt_course.quantization.litert_recipes import Recipe, float32
 from nnopt_course.quiet import import_quietly, silence
 from nnopt_course.transfer.artifact import FileArtifact, check_threads, require_one_each
 from nnopt_course.transfer.exportable import require_exportable
-from nnopt_course.transfer.litert_layers import run_layers
+from nnopt_course.transfer.litert_layers import params_of, run_layers
 from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["Artifact", "Runner", "export"]
@@ -125,7 +125,7 @@ class Runner:
         outputs = self._interpreter.get_output_details()
         require_one_each(name, inputs, outputs)
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
-        self._input_params, self._output_params = _params(inputs[0]), _params(outputs[0])
+        self._input_params, self._output_params = params_of(inputs[0]), params_of(outputs[0])
         self._dtype = inputs[0]["dtype"]
         self._batch, *shape = (int(size) for size in inputs[0]["shape"])
         #: Shape of one image, without the batch axis.
@@ -199,12 +199,3 @@ class Runner:
         self._place(x)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output)[: len(x)]
-
-
-def _params(details: dict[str, Any]) -> affine.QuantParams | None:
-    """The tensor's own scale and zero point; None for a float tensor."""
-    dtype = np.dtype(details["dtype"])
-    if not np.issubdtype(dtype, np.integer):
-        return None
-    scale, zero_point = details["quantization"]
-    return affine.QuantParams(scale, zero_point, 8 * dtype.itemsize, dtype.kind == "i")

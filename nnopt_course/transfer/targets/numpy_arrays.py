@@ -8,10 +8,7 @@ Taught in: part 4, move a trained network.
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.operation_network import Operation
+from nnopt_course.transfer.array_file import read_arrays, write_arrays
 from nnopt_course.transfer.artifact import FileArtifact
 from nnopt_course.transfer.float_network import network as floats
-from nnopt_course.whole_file import require_writable, whole_file
+from nnopt_course.whole_file import require_writable
 from nnopt_course.window import Window
 
 __all__ = ["Artifact", "Runner", "export"]
@@ -70,16 +69,12 @@ def export(model: Any, path: str | os.PathLike[str]) -> Artifact:
             [operation.kind, operation.layer, operation.inputs, operation.output, settings]
         )
     header = {
-        "version": VERSION,
         "input": network.input,
         "output": network.output,
         "input_shape": network.input_shape,
         "steps": steps,
     }
-    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    # An open file: to a mere path, NumPy would add an ending.
-    with whole_file(path) as beside, beside.open("wb") as file:
-        np.savez(file, **arrays)
+    write_arrays(path, arrays, header, version=VERSION)
     return Artifact(path)
 
 
@@ -98,15 +93,7 @@ class Artifact(FileArtifact):
             ValueError: it is not a file from :func:`export`, or is damaged.
         """
         path = self.existing()
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            return Runner(_network(json.loads(arrays.pop("header").tobytes()), arrays))
-        except (
-            ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, RuntimeError,
-            zipfile.BadZipFile, zlib.error,
-        ) as error:  # fmt: skip
-            raise ValueError(f"{path} is damaged or not a network of arrays: {error}") from error
+        return Runner(read_arrays(path, _network, version=VERSION, kind="a network of arrays"))
 
 
 class Runner:
@@ -142,8 +129,6 @@ class Runner:
 
 
 def _network(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> floats.Network:
-    if header["version"] != VERSION:
-        raise ValueError(f"version {header['version']}; expected {VERSION}")
     operations = []
     for number, (kind, layer, inputs, output, settings) in enumerate(header["steps"]):
         if "window" in settings:
@@ -154,6 +139,6 @@ def _network(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> floats.Ne
         own = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
         if not all(np.isfinite(array).all() for array in own.values()):
             raise ValueError(f"the arrays of {layer!r} hold NaN or infinity")
-        operations.append(floats.Operation(kind, layer, tuple(inputs), output, {**settings, **own}))
+        operations.append(Operation(kind, tuple(inputs), output, {**settings, **own}, layer))
     shape = tuple(header["input_shape"])
     return floats.Network(tuple(operations), header["input"], header["output"], shape)

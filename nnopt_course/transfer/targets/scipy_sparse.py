@@ -9,9 +9,7 @@ See the chapter "Neurons against connections".
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,10 @@ import numpy as np
 from scipy import sparse
 
 from nnopt_course.inputs import check_images, require_finite_images
+from nnopt_course.transfer.array_file import read_arrays, write_arrays
 from nnopt_course.transfer.artifact import FileArtifact
 from nnopt_course.weights import require_built
-from nnopt_course.whole_file import require_writable, whole_file
+from nnopt_course.whole_file import require_writable
 
 __all__ = ["Artifact", "Runner", "export"]
 
@@ -77,11 +76,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> Artifact:
                 arrays[f"{number}_{name}"] = array
         else:
             plan.append(step)
-    header = {"version": VERSION, "input_shape": shape, "steps": plan}
-    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    # An open file: to a mere path, NumPy would add an ending.
-    with whole_file(path) as beside, beside.open("wb") as file:
-        np.savez(file, **arrays)
+    write_arrays(path, arrays, {"input_shape": shape, "steps": plan}, version=VERSION)
     return Artifact(path)
 
 
@@ -99,20 +94,8 @@ class Artifact(FileArtifact):
             FileNotFoundError: there is no such file.
             ValueError: it is not a file from :func:`export`, or is damaged.
         """
-        path = self.existing()
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            header = json.loads(arrays["header"].tobytes())
-            if header["version"] != VERSION:
-                raise ValueError(f"version {header['version']}; expected {VERSION}")
-            return Runner(tuple(header["input_shape"]), _unpacked(header["steps"], arrays))
-        except (
-            ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile
-        ) as error:  # fmt: skip
-            raise ValueError(
-                f"{path} is damaged or not a network of sparse matrices: {error}"
-            ) from (error)
+        kind = "a network of sparse matrices"
+        return read_arrays(self.existing(), _runner, version=VERSION, kind=kind)
 
 
 class Runner:
@@ -167,6 +150,10 @@ class Runner:
         for step in self._steps:
             a = step(a)
         return a
+
+
+def _runner(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Runner:
+    return Runner(tuple(header["input_shape"]), _unpacked(header["steps"], arrays))
 
 
 def _columns(x: np.ndarray) -> np.ndarray:

@@ -4,36 +4,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import litert_integers
 
 from nnopt_course import models
 from nnopt_course.data import calibration_batches
+from nnopt_course.operation_network import Operation
 from nnopt_course.quantization import litert_recipes as recipes
 from nnopt_course.quantization.affine import quantize
 from nnopt_course.quantization.integer.fixed_point import requantize
 from nnopt_course.quantization.integer.litert_reader import from_litert
-from nnopt_course.quantization.integer.network import Network, Operation
+from nnopt_course.quantization.integer.network import Network
 from nnopt_course.quantization.params import QuantParams
-from nnopt_course.quiet import import_quietly, silence
+from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.targets import litert
 
 pytestmark = pytest.mark.keras
 keras = import_quietly("keras")
 L = keras.layers
-
-
-def reference(path, q, kernels="BUILTIN_REF"):
-    """What one of LiteRT's sets of kernels makes of integers."""
-    module = import_quietly("ai_edge_litert.interpreter")
-    with silence():
-        interpreter = module.Interpreter(
-            str(path), experimental_op_resolver_type=module.OpResolverType[kernels]
-        )
-        source = interpreter.get_input_details()[0]["index"]
-        interpreter.resize_tensor_input(source, q.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(source, q)
-        interpreter.invoke()
-        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
 def randomized(model, seed=1):
@@ -163,7 +150,7 @@ def test_small_networks_agree_with_the_reference_kernels(name, tmp_path):
     q = quantize(x, network.params[network.input])
     anything = np.random.default_rng(6).integers(-128, 128, q.shape).astype(np.int8)
     q = np.concatenate([q, anything])
-    got, expected = network.run_integers(q), reference(path, q)
+    got, expected = network.run_integers(q), litert_integers(path, q)
     assert len(np.unique(expected)) > 20
     np.testing.assert_array_equal(got, expected)
 
@@ -185,7 +172,7 @@ def test_fused_activations_clamp_where_the_reference_kernels_do(activation, tmp_
     path = rewritten(exported(model, tmp_path / "m.tflite"), change)
     q = np.random.default_rng(6).integers(-128, 128, (500, 20)).astype(np.int8)
     got = from_litert(path).run_integers(q)
-    np.testing.assert_array_equal(got, reference(path, q))
+    np.testing.assert_array_equal(got, litert_integers(path, q))
     expected = {"RELU": (-9, 127), "RELU6": (-9, 89), "RELU_N1_TO_1": (-25, 7), "NONE": (-128, 127)}
     assert (got.min(), got.max()) == expected[activation]
 
@@ -214,7 +201,7 @@ def test_scales_are_multiplied_in_64_bits(tmp_path):
     bias = int(operation.settings["bias"][0])
     zero_point = operation.settings["zero_point"]
     q = np.stack([input_with_sum(int(total) - bias, kernel, zero_point) for total in turning])
-    np.testing.assert_array_equal(from_litert(path).run_integers(q), reference(path, q))
+    np.testing.assert_array_equal(from_litert(path).run_integers(q), litert_integers(path, q))
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet_300_100", "lenet_5"])
@@ -227,18 +214,18 @@ def test_the_course_networks_agree_on_test_images(name, tmp_path, mnist, mnist_i
     count = 1000 if name == "lenet_5" else 10_000
     q = quantize(digits.test.x[:count], network.params[network.input])
     got = network.run_integers(q)
-    np.testing.assert_array_equal(got, reference(path, q))
+    np.testing.assert_array_equal(got, litert_integers(path, q))
     assert (got.argmax(axis=1) == digits.test.y[:count]).mean() > 0.975
     # XNNPACK rounds once everywhere, by floats; a few halves go the other way.
     single = from_litert(path, rounding="single").run_integers(q)
-    assert (single != reference(path, q, "AUTO")).mean() < 5e-4
+    assert (single != litert_integers(path, q, "AUTO")).mean() < 5e-4
     assert ((got != single).mean() > 0.01) == (name == "lenet_5")
 
 
 def test_predict_is_what_the_reference_kernels_mean_in_floats(dense):
     network, x = from_litert(dense), images((20,), 9)
     params = network.params[network.output]
-    expected = reference(dense, quantize(x, network.params[network.input])).astype(np.float32)
+    expected = litert_integers(dense, quantize(x, network.params[network.input])).astype(np.float32)
     got = network.predict(x)
     assert got.dtype == np.float32
     real = (expected - np.float32(params.zero_point)) * params.scale

@@ -6,11 +6,12 @@ import subprocess
 
 import numpy as np
 import pytest
+from helpers import litert_integers
 from networks import busy, nested, residual, two_convolutions
 
 from nnopt_course.quantization import affine, litert_recipes
 from nnopt_course.quantization.integer.litert_reader import from_litert
-from nnopt_course.quiet import import_quietly, silence
+from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.targets import litert, numpy_arrays
 from nnopt_course.transfer.targets.c import cortex_m3, native, wasm, writer
 
@@ -126,20 +127,6 @@ def test_int8_equals_the_integers_of_numpy_and_of_litert(device, build, tmp_path
     np.testing.assert_array_equal(raw, network.run_integers(q))
     np.testing.assert_array_equal(raw, litert_integers(path, q))
     np.testing.assert_array_equal(runner.predict(x), network.predict(x))
-
-
-def litert_integers(path, q):
-    module = import_quietly("ai_edge_litert.interpreter")
-    with silence():
-        interpreter = module.Interpreter(
-            str(path), experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF
-        )
-        source = interpreter.get_input_details()[0]["index"]
-        interpreter.resize_tensor_input(source, q.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(source, q)
-        interpreter.invoke()
-        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
 def pruned_network(path, kept=0.03):

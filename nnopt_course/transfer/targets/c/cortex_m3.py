@@ -14,17 +14,14 @@ import os
 import struct
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.artifact import FileArtifact
-from nnopt_course.transfer.targets.c.compiler import compile_c, require_compiler
+from nnopt_course.transfer.targets.c.build import build
 from nnopt_course.transfer.targets.c.runner import About, Runner
-from nnopt_course.transfer.targets.c.writer import network_of, write
-from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["Artifact", "CortexRunner", "Cost", "export"]
 
@@ -62,27 +59,19 @@ def export(source: Any, path: str | os.PathLike[str]) -> Artifact:
     """Write and compile a network: the whole file or nothing.
 
     Args:
-        source: what :func:`~nnopt_course.transfer.targets.c.writer.network_of` takes: a Keras model
-            for float32, a full-int8 ``.tflite`` file for integers.
+        source: a Keras model for float32, a full-int8 ``.tflite`` file for integers.
         path: the ``.elf`` file to write; an existing one is replaced.
 
     Returns:
         The :class:`Artifact`.
 
     Raises:
-        ValueError: the network has something that C does not have (the message names it).
-        TypeError: the source is nothing that can become C.
-        ImportError: there is no C compiler.
-        FileNotFoundError: the folder, or the source's file, does not exist.
+        ValueError, TypeError, ImportError, FileNotFoundError: as
+            :func:`~nnopt_course.transfer.targets.c.build.build`.
     """
-    path = Path(path)
-    require_compiler()
-    text = write(network_of(source))
-    require_writable(path)
     script = resources.files("nnopt_course.transfer.targets.c") / "cortex_m3.ld"
-    with whole_file(path) as beside, resources.as_file(script) as file:
-        compile_c(text, beside, (*FLAGS, f"-Wl,-T,{file}"))
-    return Artifact(path)
+    with resources.as_file(script) as file:
+        return Artifact(build(source, path, (*FLAGS, f"-Wl,-T,{file}")))
 
 
 class Artifact(FileArtifact):

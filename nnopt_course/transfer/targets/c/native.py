@@ -21,10 +21,8 @@ import numpy as np
 from nnopt_course.quantization import affine
 from nnopt_course.quantization.params import QuantParams
 from nnopt_course.transfer.artifact import FileArtifact
-from nnopt_course.transfer.targets.c.compiler import compile_c, require_compiler
+from nnopt_course.transfer.targets.c.build import build
 from nnopt_course.transfer.targets.c.runner import About, Runner
-from nnopt_course.transfer.targets.c.writer import network_of, write
-from nnopt_course.whole_file import require_writable, whole_file
 
 __all__ = ["Artifact", "NativeRunner", "export"]
 
@@ -36,26 +34,17 @@ def export(source: Any, path: str | os.PathLike[str]) -> Artifact:
     """Write and compile a network: the whole file or nothing.
 
     Args:
-        source: what :func:`~nnopt_course.transfer.targets.c.writer.network_of` takes: a Keras model
-            for float32, a full-int8 ``.tflite`` file for integers.
+        source: a Keras model for float32, a full-int8 ``.tflite`` file for integers.
         path: the shared library to write; an existing one is replaced.
 
     Returns:
         The :class:`Artifact`.
 
     Raises:
-        ValueError: the network has something that C does not have (the message names it).
-        TypeError: the source is nothing that can become C.
-        ImportError: there is no C compiler.
-        FileNotFoundError: the folder, or the source's file, does not exist.
+        ValueError, TypeError, ImportError, FileNotFoundError: as
+            :func:`~nnopt_course.transfer.targets.c.build.build`.
     """
-    path = Path(path)
-    require_compiler()
-    text = write(network_of(source))
-    require_writable(path)
-    with whole_file(path) as beside:
-        compile_c(text, beside, FLAGS)
-    return Artifact(path)
+    return Artifact(build(source, path, FLAGS))
 
 
 class Artifact(FileArtifact):

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from nnopt_course.operation_network import OperationNetwork
 from nnopt_course.quantization.integer import network as integer
 from nnopt_course.quantization.integer.litert_reader import from_litert
-from nnopt_course.transfer.float_network import network as floats
 from nnopt_course.transfer.targets import numpy_arrays
 from nnopt_course.transfer.targets.c import float32_calls, int8_calls
 from nnopt_course.transfer.targets.c.calls import Piece, Site
@@ -26,13 +26,11 @@ from nnopt_course.transfer.targets.c.memory import Block, place
 
 __all__ = ["network_of", "write"]
 
-Network = integer.Network | floats.Network
-
 #: Operations that change each number by itself, and can do it in place.
 _IN_PLACE = ("affine", "relu", "sigmoid", "tanh")
 
 
-def network_of(source: Any) -> Network:
+def network_of(source: Any) -> OperationNetwork:
     """The network that shall become C.
 
     Args:
@@ -49,7 +47,7 @@ def network_of(source: Any) -> Network:
         Traceback (most recent call last):
         ValueError: expected a .tflite or .npz file; received net.h5
     """
-    if isinstance(source, Network):
+    if isinstance(source, OperationNetwork):
         return source
     if isinstance(source, str | os.PathLike):
         path = Path(source)
@@ -64,7 +62,7 @@ def network_of(source: Any) -> Network:
     return from_keras(source)
 
 
-def write(network: Network) -> str:
+def write(network: OperationNetwork) -> str:
     """The C file of a network.
 
     Args:
@@ -77,10 +75,11 @@ def write(network: Network) -> str:
         ValueError: an operation cannot be written in C.
 
     Example:
-        >>> dense = floats.Operation(
-        ...     "dense", "d", (0,), 1, {"kernel": np.ones((2, 1), "f"), "bias": np.zeros(1, "f")}
-        ... )
-        >>> text = write(floats.Network((dense,), 0, 1, (2,)))
+        >>> from nnopt_course.operation_network import Operation
+        >>> from nnopt_course.transfer.float_network.network import Network
+        >>> arrays = {"kernel": np.ones((2, 1), "f"), "bias": np.zeros(1, "f")}
+        >>> dense = Operation("dense", (0,), 1, arrays, "d")
+        >>> text = write(Network((dense,), 0, 1, (2,)))
         >>> print(text[text.index("void net_predict") :].strip())
         void net_predict(void)
         {
@@ -114,14 +113,14 @@ def write(network: Network) -> str:
     )
 
 
-def _shapes(network: Network) -> dict[int, tuple[int, ...]]:
+def _shapes(network: OperationNetwork) -> dict[int, tuple[int, ...]]:
     """The shape of every tensor, of one image: found by running one."""
     kind = np.int8 if isinstance(network, integer.Network) else np.float32
     values = network.values(np.zeros((1, *network.input_shape), kind))
     return {number: value.shape[1:] for number, value in values.items()}
 
 
-def _sites(network: Network) -> tuple[list[Site], int]:
+def _sites(network: OperationNetwork) -> tuple[list[Site], int]:
     """Where each operation reads and writes, and how much memory the activations take."""
     shapes, operations = _shapes(network), network.operations
     last = {network.output: len(operations)}
@@ -166,7 +165,7 @@ def _sites(network: Network) -> tuple[list[Site], int]:
     return sites, memory
 
 
-def _calls(network: Network, pieces: list[Piece], sites: list[Site]) -> Iterable[str]:
+def _calls(network: OperationNetwork, pieces: list[Piece], sites: list[Site]) -> Iterable[str]:
     for index, (piece, site) in enumerate(zip(pieces, sites, strict=True)):
         # In a comment, only what cannot end it.
         name = re.sub(r"[^\w .:;/-]", "_", _layer(network.operations[index]), flags=re.ASCII)
@@ -175,7 +174,7 @@ def _calls(network: Network, pieces: list[Piece], sites: list[Site]) -> Iterable
         yield f"SHOW({index}, {site.output}, {prod(site.output_shape)});"
 
 
-def _last_copy(network: Network, sites: list[Site]) -> list[str]:
+def _last_copy(network: OperationNetwork, sites: list[Site]) -> list[str]:
     """A network that only reshapes has its answer in its input."""
     if not sites or sites[-1].output == "net_output":
         return []
@@ -190,7 +189,7 @@ def _kernels(names: list[str]) -> list[str]:
     ]
 
 
-def _interface(network: Network, memory: int) -> str:
+def _interface(network: OperationNetwork, memory: int) -> str:
     """The memory, the description, and a place to look into the network from."""
     outputs = prod(_shapes(network)[network.output])
     about: dict[str, Any] = {"dtype": "float32", "input_shape": network.input_shape}
@@ -217,7 +216,7 @@ def _interface(network: Network, memory: int) -> str:
     return "\n".join(lines)
 
 
-def _shown(network: Network) -> list[Any]:
+def _shown(network: OperationNetwork) -> list[Any]:
     """Of each operation the layer that it belongs to, the shape and, of integers, the scale."""
     shapes, shown = _shapes(network), []
     for operation in network.operations:

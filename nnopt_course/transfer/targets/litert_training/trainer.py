@@ -15,7 +15,7 @@ from nnopt_course.data import Split
 from nnopt_course.inputs import check_images, require_finite_images
 from nnopt_course.quiet import import_quietly, silence
 from nnopt_course.transfer.artifact import check_threads
-from nnopt_course.transfer.descent import Descent, check_examples, epoch_orders
+from nnopt_course.transfer.descent import Descent, check_examples, diverged, epoch_orders
 
 __all__ = ["Trainer"]
 
@@ -82,10 +82,7 @@ class Trainer:
             losses.append(total / len(order))
         if not (np.isfinite(losses).all() and all(map(_finite, self.get().values()))):
             self.put(before)
-            raise FloatingPointError(
-                f"the descent left the finite numbers; its losses are {losses}: lower the "
-                f"learning_rate, which is {descent.learning_rate}"
-            )
+            raise diverged(losses, descent)
         return tuple(losses)
 
     def step(self, x: np.ndarray, y: np.ndarray, learning_rate: float) -> float:
