@@ -3,12 +3,12 @@
 The time of one prediction at batch 1 is a ratio to ``model(x)`` in Keras; all take turns on one
 core. The Cortex-M3 is emulated: there instructions are counted, and no time is measured. Keras on
 JAX runs in a second process, which times itself. Parity is that of the 10,000 test images (on the
-emulator the first 500 of them, 50 for LeNet-5 and for floats, which it takes long for); no choice
+emulator the first 500 of them, 50 for LeNet-5, which it takes long for); no choice
 depends on it. Integers are compared with those that NumPy computes from the same file. WebAssembly
 runs in wasmtime, and the call from Python into it alone takes some 20 microseconds.
 
     python benchmarks/targets.py            writes results/targets.json and, where the time of the C
-                                            file goes, results/targets_profile.json; 8 minutes
+                                            file goes, results/targets_profile.json; 15 minutes
     python benchmarks/targets.py --quick    one network, few images; prints, writes nothing
 """
 
@@ -39,8 +39,8 @@ NETS = ("mlp", "lenet_300_100", "lenet_5")
 FLOATS = ("litert", "onnx", "numpy", "keras", "native", "wasm", "cortex-m3")
 IN_C = ("native", "wasm", "cortex-m3")
 INTEGERS = ("litert", "onnx", *IN_C)
-#: Test images on the emulator, for integers and for floats.
-EMULATED = {"mlp": (500, 50), "lenet_300_100": (500, 50), "lenet_5": (50, 50)}
+#: Test images on the emulator.
+EMULATED = {"mlp": 500, "lenet_300_100": 500, "lenet_5": 50}
 
 
 @dataclass
@@ -69,9 +69,7 @@ def export(model: Any, calibration: list[np.ndarray], folder: Path) -> list[Cand
     return made
 
 
-def measure(
-    net: str, *, images: int, emulated: tuple[int, int], budget_s: float
-) -> list[dict[str, Any]]:
+def measure(net: str, *, images: int, emulated: int, budget_s: float) -> list[dict[str, Any]]:
     """One row a target and number format of one network."""
     model = models.trained(net)
     mnist = load_mnist(shape=models.input_shape(net))
@@ -84,7 +82,7 @@ def measure(
         times = in_turns(model, candidates, one, budget_s=budget_s)
         rows = []
         for number, each in enumerate(candidates):
-            n = emulated[each.dtype == "float32"] if each.target == "cortex-m3" else images
+            n = emulated if each.target == "cortex-m3" else images
             answer = each.runner.predict(x[:n])
             parity = compare(expected[:n], answer)
             differ = None
@@ -172,7 +170,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     operations: list[dict[str, Any]] = []
     for net in NETS[:1] if quick else NETS:
-        images, emulated = (100, (2, 2)) if quick else (10_000, EMULATED[net])
+        images, emulated = (100, 2) if quick else (10_000, EMULATED[net])
         budget_s = 0.5 if quick else 30.0
         rows += measure(net, images=images, emulated=emulated, budget_s=budget_s)
         operations += profiled(net, repeats=100 if quick else 5000)
