@@ -22,7 +22,7 @@ the last group in question 2. ``len`` is the bit length of an integer; [a] is 1 
 Columns and rows (each a mixer with initial weight 65,536, a batch of one flag each):
     [the flag before] + 2 · [the flag ``above`` before].  Rows use ``above``; columns 0.
 
-Zero or not (one mixer, a batch a row; initial weights 24,000), over the columns that are not empty:
+Zero or not (one mixer, a batch a row; initial weights 14,000), over the columns that are not empty:
 
 0. nothing: one context
 1. the column
@@ -32,19 +32,19 @@ Zero or not (one mixer, a batch a row; initial weights 24,000), over the columns
 3. min(len(n(r−1)), 7) + 8 · min(len(n(u)), 7), n(r) being how many non-zeros row r has
 4. min(m(c), 63), m(c) being how many non-zeros column c has had
 5. min(len(m(c)), 7) + 8 · min(len(n(r−1) + n(u)), 7)
-6. what the row has shown: [the column before it is not zero, in this row] +
-   2 · min(k, 15) + 32 · e, k the non-zeros so far in this row, and e = min(len(E >> 14), 15) with E the sum, over the
-   columns before c, of the probabilities by the groups 0 to 5.
+6. what the row has shown: [the column before it is not zero, in this row] + 2 · min(k, 15) +
+   32 · e, k the non-zeros so far in this row, and e = min(len(E >> 14), 15) with E the sum, over
+   the columns before c, of the probabilities by the groups 0 to 5.
 
 The logits of groups 0 to 5 together and of group 6 are each shifted and bounded, then added.
 
-Signs (a batch a row, over its non-zeros; 24,000): 0. nothing; 1. the column; 2. t(r−1,c) +
+Signs (a batch a row, over its non-zeros; 14,000): 0. nothing; 1. the column; 2. t(r−1,c) +
 3 · t(u,c), where t is 0 for zero, 1 for positive, 2 for negative.
 
 Sizes: b = len(\|x\|) − 1 in unary: "is b > 0?", "is b > 1?", …, up to 30 questions, a batch each,
 over the row's non-zeros that are still in question (with none left, the row is done). Then
 those of b ≥ 1 tell the b lower bits, the highest first, as batches: bit 1 below the top of all of
-them, then bit 2 of those that have one, and so on. One mixer a kind of question (24,000).
+them, then bit 2 of those that have one, and so on. One mixer a kind of question (14,000).
 Unary: 0. the question's number; 1. that + 32 · min(len(\|x(r−1,c)\|), 7) +
 256 · min(len(\|x(u,c)\|), 7); 2. the column. Bits: 0. min(b, 7) + 8 · (the bit's number, from 0,
 at most 7); 1. b + 32 · the value of the bits told so far with the top one, at most 8.

@@ -17,13 +17,13 @@ operations on arrays. All of it is integers, so that every machine agrees to the
 - ``POWERS``: the k-th is e^(k/256) in units of 2⁻²⁴, k = 0 … 2815. The first is 2²⁴; the next one
   is ``power + (power * 65664 >> 24)``.
 - ``squash(x)`` = ``(P << 16) / (P + 2²⁴)``, rounded down, for x ≥ 0 with P the x-th power, at most
-  65,535; for x < 0 it is 65,536 − squash(−x).
+  65,535; for x < 0 it is 65,536 − squash(−x). Beyond ±2815 it stays what it is there.
 - ``LOGS``: for a count n = 0 … 1023, how many powers are smaller than (2n + 1)·2²⁴. An opinion is
   ``LOGS[n1] − LOGS[n0]``.
 - A product of a weight and an opinion is shifted down by 16 with its sign (towards −∞), after
   summing over the opinions that are known for the batch.
 - After a batch: ``gradient_j`` is the sum over its n bits of ``((bit << 16) − p) * s_j``, and the
-  weight grows by ``gradient_j >> (17 + g)``, g the bit length of ⌊n/64⌋; then it is cut to its
+  weight grows by ``gradient_j >> (16 + g)``, g the bit length of ⌊n/64⌋; then it is cut to its
   bounds. Each counter adds what followed its context; while one of its counts is above 1023, both
   are halved, rounding down.
 
@@ -87,10 +87,10 @@ class Mixer:
         [32768, 32768, 32768, 32768]
         >>> mixer.learn(contexts, np.array([0, 1, 1, 0]), mixer.probabilities(contexts))
         >>> mixer.probabilities(contexts).tolist()
-        [23317, 42161, 42161, 23317]
+        [27129, 38345, 38345, 27129]
     """
 
-    def __init__(self, sizes: list[int], weight: int = 24000) -> None:
+    def __init__(self, sizes: list[int], weight: int = 14000) -> None:
         self._first = np.concatenate([[0], np.cumsum(sizes)[:-1]])[:, None]
         self._zeros = np.zeros(sum(sizes), np.int64)
         self._ones = np.zeros(sum(sizes), np.int64)
@@ -120,7 +120,7 @@ class Mixer:
             probabilities: (n,) what was said.
         """
         errors = (bits << 16) - probabilities
-        shift = 17 + (bits.size // 64).bit_length()
+        shift = 16 + (bits.size // 64).bit_length()
         self.weights += self.opinions(contexts) @ errors >> shift
         np.clip(self.weights, -_BOUND, _BOUND, out=self.weights)
         at = contexts + self._first

@@ -177,3 +177,16 @@ def test_numbers(n):
 def test_numbers_that_are_none(data):
     with pytest.raises(ValueError, match="expected a number at byte 0"):
         read_number(data)
+
+
+@pytest.mark.parametrize(
+    ("coder", "expected"),
+    [
+        (context_mixing, "006a38e08b3673912b6a7f698ba0d70e"),
+        (deep_compression, "1303090a0434443144444243330622a2e9c67a000b3ca23e4b44cc"),
+    ],
+)
+def test_the_bytes_of_the_format_do_not_change(coder, expected):
+    row, column = np.indices((12, 9))
+    matrix = np.where((row * row + 3 * column) % 7 == 1, (row * 5 + column) % 11 - 5, 0)
+    assert coder.encode(matrix).hex() == expected
