@@ -1,0 +1,192 @@
+"""What every coder of a sparse matrix keeps, and what each writes."""
+
+import math
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnopt_course.compression import context_mixing, deep_compression
+from nnopt_course.compression.gaps import from_gaps, to_gaps
+from nnopt_course.compression.mixing import LARGEST, LOGS, SQUASH
+from nnopt_course.compression.numbers import read_number, write_number
+
+CODERS = pytest.mark.parametrize(
+    "coder", [context_mixing, deep_compression], ids=["mixing", "deep"]
+)
+
+
+@st.composite
+def matrices(draw, largest=20):
+    """Of every shape and density."""
+    shape = draw(st.tuples(st.integers(0, 40), st.integers(0, 40)))
+    density = draw(st.sampled_from([0, 0.02, 0.3, 1]))
+    most = draw(st.sampled_from([1, 3, largest]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    return rng.integers(-most, most + 1, shape) * (rng.random(shape) < density)
+
+
+def lenet_like(seed=0):
+    """98.5 % zeros, gathered in some rows and columns."""
+    rng = np.random.default_rng(seed)
+    chance = np.outer(rng.gamma(0.5, size=784), rng.gamma(0.5, size=300))
+    chance *= 3500 / chance.sum()
+    sizes = rng.choice([1, 1, 1, 2, 3], chance.shape) * rng.choice([-1, 1], chance.shape)
+    return np.where(rng.random(chance.shape) < chance, sizes, 0).astype(np.int8)
+
+
+@CODERS
+@settings(max_examples=60, deadline=None)
+@given(matrix=matrices())
+def test_a_round_trip(coder, matrix):
+    np.testing.assert_array_equal(coder.decode(coder.encode(matrix), matrix.shape), matrix)
+
+
+@settings(max_examples=40, deadline=None)
+@given(matrix=matrices(largest=2**31 - 1), above=st.integers(0, 50))
+def test_a_round_trip_with_a_pixel_above_and_large_values(matrix, above):
+    data = context_mixing.encode(matrix, above=above)
+    np.testing.assert_array_equal(context_mixing.decode(data, matrix.shape), matrix)
+
+
+@CODERS
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.zeros((0, 7), int),
+        np.zeros((784, 300), np.int8),
+        np.eye(1, dtype=np.int8),
+        np.full((50, 3), -3),
+        np.pad([[5]], ((700, 83), (0, 299))),
+        np.arange(-128, 128).reshape(16, 16),
+    ],
+    ids=["empty", "zeros", "one", "one symbol", "one weight", "bytes"],
+)
+def test_the_borders(coder, matrix):
+    data = coder.encode(matrix)
+    np.testing.assert_array_equal(coder.decode(data, matrix.shape), matrix)
+    assert len(data) < 350 + 2 * np.count_nonzero(matrix)
+
+
+@CODERS
+def test_mutated_bytes_give_an_error_or_a_matrix_of_the_shape(coder):
+    rng = np.random.default_rng(1)
+    matrix = lenet_like()[200:260, :50]
+    data = coder.encode(matrix)
+    for trial in range(200):
+        mutated = bytearray(data)
+        if trial % 2:
+            mutated = mutated[: rng.integers(len(data))]
+        else:
+            mutated[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        with suppress(ValueError):
+            assert coder.decode(bytes(mutated), matrix.shape).shape == matrix.shape
+
+
+@CODERS
+def test_bytes_that_are_missing_or_left_over(coder):
+    matrix = lenet_like()[200:260, :50]
+    data = coder.encode(matrix)
+    for wrong in (b"", data[: len(data) // 2], data + bytes(6)):
+        with pytest.raises(ValueError, match=r"data|bytes|expected"):
+            coder.decode(wrong, matrix.shape)
+
+
+def test_mixing_is_smaller_and_fast_enough():
+    matrix = lenet_like()
+    mixed, deep = context_mixing.encode(matrix), deep_compression.encode(matrix)
+    assert len(mixed) < 0.9 * len(deep)
+    start = time.process_time()
+    context_mixing.decode(mixed, matrix.shape)
+    assert time.process_time() - start < 2  # About 0.25 s on a quiet machine.
+
+
+def test_knowing_the_pixel_above_helps_where_pixels_are_alike():
+    rng = np.random.default_rng(0)
+    image = np.kron(rng.random((7, 7, 40)) < 0.05, np.ones((4, 4, 1))).astype(int)  # Squares.
+    matrix = image.reshape(784, 40)
+    assert len(context_mixing.encode(matrix, above=28)) < 0.7 * len(context_mixing.encode(matrix))
+
+
+@CODERS
+def test_only_integers(coder):
+    with pytest.raises(TypeError, match="expected integers; received dtype float64"):
+        coder.encode(np.zeros((2, 2)))
+
+
+def test_what_mixing_refuses():
+    with pytest.raises(ValueError, match="expected a matrix; received shape"):
+        context_mixing.encode(np.zeros(3, int))
+    with pytest.raises(ValueError, match="below 2³¹"):
+        context_mixing.encode(np.array([[1 << 31]]))
+    with pytest.raises(ValueError, match="above must be"):
+        context_mixing.encode(np.zeros((1, 1), int), above=-1)
+
+
+def test_what_deep_compression_refuses():
+    with pytest.raises(ValueError, match="too far apart"):
+        deep_compression.encode(np.array([[0, 1 << 15]]))
+    with pytest.raises(ValueError, match="gap_bits must be"):
+        deep_compression.encode(np.eye(3, dtype=int), gap_bits=11)
+    with pytest.raises(ValueError, match="at most 4 gaps"):
+        deep_compression.decode(deep_compression.encode(np.ones((3, 3), int)), (2, 2))
+
+
+def test_the_tables_are_what_they_stand_for():
+    x = np.arange(-LARGEST, LARGEST + 1)
+    exact = 65536 / (1 + np.exp(-x / 256))
+    inner = SQUASH[LARGEST : 3 * LARGEST + 1]
+    np.testing.assert_allclose(inner, exact, atol=1.5)
+    assert 0 < SQUASH.min() < SQUASH.max() < 65536
+    assert SQUASH.size == 4 * LARGEST + 1
+    n = np.arange(1024)
+    np.testing.assert_allclose(LOGS, 256 * np.log(2 * n + 1), atol=1.2)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=300), st.integers(1, 300))
+def test_gaps_there_and_back(row, longest):
+    gaps, values = to_gaps(np.array(row), longest)
+    assert gaps.max(initial=0) <= longest
+    assert from_gaps(gaps, values, len(row)).tolist() == row
+
+
+def test_gaps_by_hand():
+    gaps, values = to_gaps(np.array([0, 5, 0, 0, 0, 0, 6]), 2)
+    assert (gaps.tolist(), values.tolist()) == ([1, 2, 2, 1], [5, 0, 0, 6])
+
+
+@pytest.mark.parametrize(
+    ("gaps", "values"), [([1, 0], [5, 6]), ([1, 3], [5, 6]), ([-1], [5]), ([9], [5]), ([1], [5, 6])]
+)
+def test_gaps_that_lead_nowhere(gaps, values):
+    with pytest.raises(ValueError, match="gap"):
+        from_gaps(np.array(gaps), np.array(values), 4)
+
+
+@given(st.integers(0, 2**35 - 1))
+def test_numbers(n):
+    data = write_number(n)
+    assert read_number(b"x" + data, 1) == (n, len(data) + 1)
+    assert len(data) == max(1, math.ceil(n.bit_length() / 7))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\x80\x00", b"\xff" * 6])
+def test_numbers_that_are_none(data):
+    with pytest.raises(ValueError, match="expected a number at byte 0"):
+        read_number(data)
+
+
+@pytest.mark.parametrize(
+    ("coder", "expected"),
+    [
+        (context_mixing, "006a38e08b3673912b6a7f698ba0d70e"),
+        (deep_compression, "1303090a0434443144444243330622a2e9c67a000b3ca23e4b44cc"),
+    ],
+)
+def test_the_bytes_of_the_format_do_not_change(coder, expected):
+    row, column = np.indices((12, 9))
+    matrix = np.where((row * row + 3 * column) % 7 == 1, (row * 5 + column) % 11 - 5, 0)
+    assert coder.encode(matrix).hex() == expected
