@@ -37,6 +37,7 @@ from nnopt_course.pruning.granularity import Granularity, connections, neurons
 from nnopt_course.pruning.scores import Score, fisher, magnitude
 from nnopt_course.pruning.shrink import shrink
 from nnopt_course.pruning.statistics import second_moments
+from nnopt_course.shifts import shifted
 from nnopt_course.transfer.targets import litert
 from nnopt_course.weights import clone, kernels
 
@@ -164,7 +165,7 @@ def prune(
     training.set_seed(1000 + seed)
     rng = np.random.default_rng(seed)
     for _ in range(recipe.epochs):
-        images = replace(mnist, train=shifted(mnist.train, rng)) if method.shifts else mnist
+        images = replace(mnist, train=moved(mnist.train, rng)) if method.shifts else mnist
         training.fit(pruned, images, epochs=1, batch_size=BATCH, callbacks=[pruner])
     return iterative.strip(pruned)
 
@@ -206,15 +207,10 @@ def score(name: str, model: Any) -> Score:
     return fisher(lambda: {path: v ** roots[name] for path, v in second_moments(model).items()})
 
 
-def shifted(split: Split, rng: np.random.Generator) -> Split:
+def moved(split: Split, rng: np.random.Generator) -> Split:
     """Move each image by −1, 0 or 1 pixels along each axis; what comes in is black."""
-    images = np.pad(split.x.reshape(-1, 28, 28), ((0, 0), (1, 1), (1, 1)))
-    moved = np.empty((len(images), 28, 28), images.dtype)
-    moves = rng.integers(0, 3, (len(images), 2))
-    for down, right in np.ndindex(3, 3):
-        chosen = (moves == (down, right)).all(axis=1)
-        moved[chosen] = images[chosen, down : down + 28, right : right + 28]
-    return Split(moved.reshape(split.x.shape), split.y)
+    moves = 1 - rng.integers(0, 3, (len(split), 2))
+    return Split(shifted(split.x, moves, shape=(28, 28, 1)), split.y)
 
 
 def _structured(baseline: Any, shrunk: Any, mnist: Mnist) -> dict[str, float]:

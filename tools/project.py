@@ -17,6 +17,7 @@ KERAS_MODULES = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
         "data",
+        "distillation",
         "evaluation.accuracy",
         "graph",
         "models",

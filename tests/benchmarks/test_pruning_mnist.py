@@ -66,7 +66,7 @@ def test_images_move_by_at_most_one_pixel_and_keep_what_they_show(benchmark):
     image = np.zeros((1, 28, 28), np.float32)
     image[0, 10, 20] = 1
     split = benchmark.Split(np.repeat(image, 500, axis=0).reshape(500, 784), np.zeros(500, int))
-    moved = benchmark.shifted(split, np.random.default_rng(0))
+    moved = benchmark.moved(split, np.random.default_rng(0))
     assert moved.x.shape == split.x.shape
     where = {tuple(int(i) for i in np.argwhere(x)[0]) for x in moved.x.reshape(500, 28, 28)}
     assert where == {(row, column) for row in (9, 10, 11) for column in (19, 20, 21)}
@@ -75,7 +75,7 @@ def test_images_move_by_at_most_one_pixel_and_keep_what_they_show(benchmark):
 
 def test_what_is_moved_out_does_not_come_back_on_the_other_side(benchmark):
     split = benchmark.Split(np.ones((200, 784), np.float32), np.zeros(200, int))
-    moved = benchmark.shifted(split, np.random.default_rng(0)).x.reshape(200, 28, 28)
+    moved = benchmark.moved(split, np.random.default_rng(0)).x.reshape(200, 28, 28)
     assert {int(x.sum()) for x in moved} == {28 * 28, 27 * 28, 27 * 27}
 
 
