@@ -207,6 +207,30 @@ def test_kernels_hold_levels_and_zeros_stay(name, optimizer):
         assert not np.allclose(kernel, before[path])
 
 
+def test_biases_get_levels_of_their_own_if_asked():
+    model = small()
+    biases = RNG.standard_normal(20).astype("float32")
+    model.get_layer("hidden").bias.assign(biases)
+    leveled = put_on_levels(model, ternary(), bias_rule=uniform(4), exclude="logits")
+    step = leveled.levels["hidden/bias"].parameters[0]
+    found = leveled.model.get_layer("hidden").bias.numpy()
+    np.testing.assert_allclose(found, step * np.clip(np.rint(biases / step), -7, 7), rtol=1e-6)
+    assert leveled.report.rows[1]["values"] == 15
+    trained = compiled(leveled, keras.optimizers.Adam(1e-2))
+    fit(trained)
+    after = trained.get_layer("hidden").bias.numpy()
+    assert not np.allclose(after, found)
+    assert len(np.unique(np.abs(after))) <= 8
+    assert trained.get_layer("logits").bias.numpy().any()
+    assert "hidden/bias" not in put_on_levels(model).levels
+
+
+def test_a_bias_of_zeros_stays_so():
+    leveled = put_on_levels(small(), bias_rule=uniform(4))
+    fit(compiled(leveled, keras.optimizers.SGD(0.1)), epochs=1)
+    assert not leveled.model.get_layer("hidden").bias.numpy().any()
+
+
 def test_training_lowers_what_rounding_cost():
     model, y = linear_model()
     leveled = put_on_levels(model)

@@ -219,15 +219,15 @@ def with_codebooks(
     *,
     latent: bool = False,
 ) -> CodebookOptimizer:
-    """Give an optimizer the values that the kernels of a model share, to train them.
+    """Give an optimizer the values that weights of a model share, to train them.
 
     Args:
         optimizer: any new Keras 3 optimizer.
-        model: a built Keras 3 model; compile it with what this returns. Its kernels that are named
+        model: a built Keras 3 model; compile it with what this returns. Its weights that are named
             get their shared values at once.
-        codebooks: path of a kernel → its levels, and either the index of each weight or, with
-            ``latent``, the real weight from which training starts. Kernels that are not named and
-            all other variables are trained as usual.
+        codebooks: path of a kernel or bias → its levels, and either the index of each weight or,
+            with ``latent``, the real weight from which training starts. What is not named is
+            trained as usual.
         latent: whether the indices are learned too.
 
     Returns:
@@ -236,18 +236,20 @@ def with_codebooks(
     Raises:
         TypeError: not an optimizer.
         ValueError: the optimizer is in use, the model is not built, or a path is not that of a
-            trainable kernel.
+            trainable kernel or bias.
     """
     own = variables(model)
     trainable = {id(variable) for variable in model.trainable_variables}
     for path, (_, array) in codebooks.items():
-        if not path.endswith("/kernel") or path not in own or id(own[path]) not in trainable:
-            raise ValueError(f"expected paths of kernels that are trained; received {path!r}")
+        if not path.endswith(("/kernel", "/bias")) or id(own.get(path)) not in trainable:
+            raise ValueError(
+                f"expected paths of kernels or biases that are trained; received {path!r}"
+            )
         if np.shape(array) != tuple(own[path].shape):
             expected = tuple(own[path].shape)
             raise ValueError(f"{path}: expected an array of {expected}; received {np.shape(array)}")
         if own[path].constraint is not None:
-            raise ValueError(f"{path}: expected a kernel without a constraint, which would be lost")
+            raise ValueError(f"{path}: expected no constraint, which would be lost")
     named = {id(own[path]): levels for path, (levels, _) in codebooks.items()}
     shapes = [
         (*named[id(variable)].basis.shape, latent) if id(variable) in named else None

@@ -23,7 +23,7 @@ Taught in: part 5, sharing and sparse levels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ from nnopt_course.quantization.trained_levels.codebook_optimizer import (
     current_codebooks,
     with_codebooks,
 )
-from nnopt_course.weights import clone, kernels, set_weights
+from nnopt_course.weights import clone, get_weights, kernels, set_weights
 
 __all__ = ["Leveled", "current_codebooks", "put_on_levels"]
 
@@ -75,6 +75,7 @@ def put_on_levels(
     model: Any,
     rule: LevelRule | None = None,
     *,
+    bias_rule: LevelRule | None = None,
     include: Sequence[str] | str = ("*",),
     exclude: Sequence[str] | str = (),
 ) -> Leveled:
@@ -84,6 +85,7 @@ def put_on_levels(
         model: a built Keras 3 or tf_keras model, best a pruned one.
         rule: from a kernel to its levels;
             :func:`~nnopt_course.quantization.sparse_learning.ternary` if ``None``.
+        bias_rule: from a bias to its levels; ``None`` leaves biases as they are.
         include: globs over layer names or paths; only these are moved.
         exclude: globs over layer names or paths that are left alone.
 
@@ -92,7 +94,7 @@ def put_on_levels(
 
     Raises:
         TypeError, ValueError: the model is not a built Keras model, a pattern matches no layer, or
-            the rule refuses a kernel.
+            a rule refuses a weight.
 
     Example:
         >>> from nnopt_course import models
@@ -104,7 +106,18 @@ def put_on_levels(
     arrays = kernels(model)
     latent = {path: arrays[path] for path in select(arrays, include, exclude)}
     levels = {path: rule(w) for path, w in latent.items()}
+    if bias_rule is not None:
+        biases = _biases(model, latent)
+        latent |= biases
+        levels |= {path: bias_rule(b) for path, b in biases.items()}
     codebooks = {path: levels[path].project(w) for path, w in latent.items()}
     leveled = clone(model)
     set_weights(leveled, {path: codebook.expand() for path, codebook in codebooks.items()})
     return Leveled(leveled, levels, latent, report(model, codebooks))
+
+
+def _biases(model: Any, paths: Iterable[str]) -> dict[str, np.ndarray]:
+    """The biases of some kernels' layers, by path."""
+    weights = get_weights(model)
+    beside = [path.removesuffix("kernel") + "bias" for path in paths]
+    return {path: weights[path].value for path in beside if path in weights}
