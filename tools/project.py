@@ -16,6 +16,8 @@ PACKAGE = "nnopt_course"
 KERAS_MODULES = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
+        "compression.container",
+        "compression.keras_builder",
         "data",
         "distillation",
         "evaluation.accuracy",

@@ -1,0 +1,292 @@
+"""A file and what is in it: bytes ↔ a network as plain data.
+
+Taught in: part 7, the file, byte by byte.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from nnopt_course.compression.file_format.frame import unwrap, wrap
+from nnopt_course.compression.file_format.kinds import Shape
+from nnopt_course.compression.file_format.nodes import Node
+from nnopt_course.compression.file_format.reader import Reader
+from nnopt_course.compression.file_format.streams import CODERS, decode, encode
+from nnopt_course.compression.file_format.structure import read_structure, write_structure
+from nnopt_course.compression.file_format.values import (
+    Coded,
+    read_side,
+    represent,
+    restore,
+)
+from nnopt_course.compression.numbers import write_number
+
+__all__ = [
+    "MAX_PARAMETERS",
+    "Contents",
+    "Parsed",
+    "Tensor",
+    "decoded",
+    "parse",
+    "read",
+    "tensors",
+    "write",
+]
+
+#: What a file may declare, unless one says otherwise: 256 MiB of float32.
+MAX_PARAMETERS = 1 << 26
+
+_NAMED = 2
+_LONGEST_NAME = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """A network, and how its file is written.
+
+    Attributes:
+        input_shape: of one image.
+        nodes: the network, with its arrays and names.
+        line: where images come as vectors, how many numbers make a line of one; 0: they do not.
+        coder: of the integers, one of :data:`~nnopt_course.compression.file_format.streams.CODERS`.
+        named: whether the file has the names of the layers.
+    """
+
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+    line: int = 0
+    coder: str = CODERS[0]
+    named: bool = False
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One array of a network as the coders see it.
+
+    Attributes:
+        node: index of its node.
+        role: ``kernel``, ``bias``, ``scale`` or ``shift``.
+        shape: as a matrix: rows × outputs; a vector is one row.
+        above: how far before a row the row of the pixel above is; 0: there is none.
+    """
+
+    node: int
+    role: str
+    shape: tuple[int, int]
+    above: int
+
+
+def tensors(input_shape: Shape, nodes: Sequence[Node], line: int) -> list[Tensor]:
+    """All arrays of a network, in the order of the file; of shared ones the first.
+
+    Args:
+        input_shape: of one image.
+        nodes: with the shapes of their arrays.
+        line: as in :class:`Contents`.
+    """
+    found = []
+    for index, node in enumerate(nodes):
+        for role, shape in node.shapes.items() if not node.shares else ():
+            columns = prod(shape[2:]) if node.kind == "depthwise_conv2d" else shape[-1]
+            columns = shape[0] if len(shape) == 1 else columns
+            above = _above(input_shape, nodes, node, line) if role == "kernel" else 0
+            found.append(Tensor(index, role, (prod(shape) // columns, columns), above))
+    return found
+
+
+def _above(input_shape: Shape, nodes: Sequence[Node], node: Node, line: int) -> int:
+    kernel = node.shapes["kernel"]
+    if node.kind == "conv2d":
+        return kernel[1] * kernel[2]
+    if node.kind == "depthwise_conv2d":
+        return kernel[1]
+    [at] = node.inputs
+    while at and nodes[at - 1].kind in ("activation", "affine"):
+        [at] = nodes[at - 1].inputs
+    if not at:
+        return line
+    before = nodes[at - 1]
+    image = (input_shape, *(other.shape for other in nodes))[before.inputs[0]]
+    return prod(image[1:]) if before.kind == "reshape" and len(image) == 3 else 0
+
+
+def write(contents: Contents) -> bytes:
+    """Write a network to bytes; :func:`read` gives exactly it.
+
+    Args:
+        contents: the network. Its nodes' shapes and codes do not matter.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: an array is not finite or does not fit, or the format cannot hold a setting.
+    """
+    if contents.coder not in CODERS:
+        raise ValueError(f"coder must be one of {', '.join(CODERS)}; received {contents.coder!r}")
+    nodes = [replace(node, codes=dict.fromkeys(node.arrays, 0)) for node in contents.nodes]
+    # Read as a reader will: so the shapes are those that it will expect.
+    planned = read_structure(
+        Reader(write_structure(contents.input_shape, nodes)), max_parameters=1 << 62
+    )[1]
+    places = tensors(contents.input_shape, planned, contents.line)
+    coded = []
+    for place in places:
+        each = represent(_matrix(contents.nodes[place.node], place, planned[place.node]))
+        nodes[place.node].codes[place.role] = each.code
+        coded.append(each)
+    told = [(each, place) for each, place in zip(coded, places, strict=True) if each.has_integers]
+    stream = encode(
+        [each.integers for each, _ in told],
+        [place.above for _, place in told],
+        coder=contents.coder,
+    )
+    parts = [
+        write_structure(contents.input_shape, nodes),
+        write_number(contents.line),
+        *(_write_name(node.name) for node in nodes if contents.named and not node.shares),
+        *(each.side() for each in coded),
+        stream,
+    ]
+    return wrap(b"".join(parts), flags=CODERS.index(contents.coder) + _NAMED * contents.named)
+
+
+def _matrix(node: Node, place: Tensor, planned: Node) -> np.ndarray | None:
+    array = node.arrays[place.role]
+    if array is None:
+        return None
+    if array.shape != planned.shapes[place.role] or not np.isfinite(array).all():
+        raise ValueError(
+            f"expected a finite {place.role} of shape {planned.shapes[place.role]} for "
+            f"{node.name or node.kind!r}; received shape {array.shape}"
+        )
+    return np.asarray(array, np.float32).reshape(place.shape)
+
+
+def _write_name(name: str) -> bytes:
+    text = name.encode()
+    if not 1 <= len(text) <= _LONGEST_NAME:
+        raise ValueError(f"a name must have 1 to {_LONGEST_NAME} bytes; received {name!r}")
+    return write_number(len(text)) + text
+
+
+@dataclass(frozen=True, eq=False)
+class Parsed:
+    """A file, taken apart, before its integers are decoded.
+
+    Attributes:
+        contents: the network, without arrays.
+        places: its arrays.
+        coded: the same arrays, without integers.
+        stream: the coded integers.
+        structure: how many bytes the structure has.
+        names: how many bytes the names have.
+    """
+
+    contents: Contents
+    places: list[Tensor]
+    coded: list[Coded]
+    stream: bytes
+    structure: int
+    names: int
+
+
+def parse(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> Parsed:
+    """Take a file apart and check all that it declares.
+
+    Args:
+        data: the file.
+        max_parameters: all arrays together may have so many entries, and each activation too.
+
+    Raises:
+        TypeError: it is not bytes.
+        ValueError: it is not such a file, is damaged, or declares more than allowed.
+    """
+    body, flags = unwrap(data)
+    if flags >= 2 * _NAMED:
+        raise ValueError(f"expected flags below {2 * _NAMED}; received {flags}")
+    reader = Reader(body)
+    input_shape, nodes = read_structure(reader, max_parameters=max_parameters)
+    line, structure, named = reader.number(), reader.at, bool(flags & _NAMED)
+    nodes = _with_names(reader if named else None, nodes)
+    names = reader.at - structure
+    places = tensors(input_shape, nodes, line)
+    coded = [
+        read_side(reader, nodes[place.node].codes[place.role], place.shape) for place in places
+    ]
+    contents = Contents(input_shape, tuple(nodes), line, CODERS[flags % _NAMED], named)
+    return Parsed(contents, places, coded, reader.rest(), structure, names)
+
+
+def _with_names(reader: Reader | None, nodes: Sequence[Node]) -> list[Node]:
+    """Nodes with the names of the file, or with others."""
+    named: list[Node] = []
+    counts: Counter[str] = Counter()
+    for node in nodes:
+        if node.shares:
+            name = named[node.shares - 1].name
+        elif reader is None:
+            counts[node.kind] += 1
+            name = f"{node.kind}_{counts[node.kind]}"
+        else:
+            name = _read_name(reader)
+        named.append(replace(node, name=name))
+    return named
+
+
+def _read_name(reader: Reader) -> str:
+    length = reader.number()
+    if not 1 <= length <= _LONGEST_NAME:
+        raise ValueError(f"expected a name of 1 to {_LONGEST_NAME} bytes; received {length}")
+    return reader.take(length).decode()
+
+
+def read(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> Contents:
+    """Read what :func:`write` wrote.
+
+    Args:
+        data: the file.
+        max_parameters: all arrays together may have so many entries, and each activation too. It
+            bounds memory and time.
+
+    Returns:
+        The network. Layers without a name in the file are called after their kind.
+
+    Raises:
+        TypeError: it is not bytes.
+        ValueError: it is not such a file, is damaged, or declares more than allowed.
+    """
+    parsed = parse(data, max_parameters=max_parameters)
+    nodes = parsed.contents.nodes
+    for each, place in zip(decoded(parsed), parsed.places, strict=True):
+        node = nodes[place.node]
+        array = restore(each, place.shape)
+        node.arrays[place.role] = None if array is None else array.reshape(node.shapes[place.role])
+    for node in nodes:
+        if node.shares:
+            node.arrays.update(nodes[node.shares - 1].arrays)
+    return parsed.contents
+
+
+def decoded(parsed: Parsed) -> list[Coded]:
+    """The arrays of a file with their integers.
+
+    Raises:
+        ValueError: the stream is not theirs.
+    """
+    told = [i for i, each in enumerate(parsed.coded) if each.has_integers]
+    matrices = decode(
+        parsed.stream,
+        [parsed.places[i].shape for i in told],
+        [parsed.places[i].above for i in told],
+        coder=parsed.contents.coder,
+    )
+    coded = list(parsed.coded)
+    for i, matrix in zip(told, matrices, strict=True):
+        coded[i] = replace(coded[i], integers=matrix)
+    return coded

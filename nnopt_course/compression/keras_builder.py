@@ -1,0 +1,183 @@
+"""A Keras model of ordinary layers from a network as plain data.
+
+To build a further kind of node, enter a function ``node -> layer`` in :data:`BUILDERS`.
+
+Taught in: part 7, the file, byte by byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nnopt_course.compression.file_format.contents import Contents
+from nnopt_course.compression.file_format.nodes import Node
+from nnopt_course.quiet import import_quietly
+
+keras = import_quietly("keras")
+
+__all__ = ["BUILDERS", "build"]
+
+#: A layer takes in its activation function if its class has the argument.
+_WITH_ACTIVATION = ("dense", "conv2d", "depthwise_conv2d")
+
+
+def build(contents: Contents) -> Any:
+    """The Keras model of a file's contents.
+
+    Args:
+        contents: what :func:`nnopt_course.compression.file_format.contents.read` returned.
+
+    Returns:
+        A new model, Sequential if each node reads what the one before it has made, else functional.
+
+    Raises:
+        ValueError: Keras refuses a layer's settings, or a name.
+    """
+    nodes = contents.nodes
+    layers: list[list[Any]] = []
+    for node in nodes:
+        layers.append(layers[node.shares - 1] if node.shares else _layers(node))
+    entrance = keras.Input(contents.input_shape, dtype="float32", name="input")
+    if all(node.inputs == (i,) and not node.shares for i, node in enumerate(nodes)):
+        flat = [layer for group in layers for layer in group]
+        model = keras.Sequential([entrance, *flat], name="unpacked")
+    else:
+        tensors = [entrance]
+        for node, group in zip(nodes, layers, strict=True):
+            given = [tensors[number] for number in node.inputs]
+            made = given[0] if len(given) == 1 else given
+            for layer in group:
+                made = layer(made)
+            tensors.append(made)
+        model = keras.Model(entrance, tensors[-1], name="unpacked")
+    for node, group in zip(nodes, layers, strict=True):
+        if group[0].weights:
+            group[0].set_weights([array for array in node.arrays.values() if array is not None])
+    return model
+
+
+def _layers(node: Node) -> list[Any]:
+    """A node's layer, and another one for an activation function that it cannot take in."""
+    function = _function(node)
+    if node.kind == "activation":
+        return [_activation(node, node.name)]
+    settings = {"activation": function} if node.kind in _WITH_ACTIVATION and function else {}
+    layers = [BUILDERS[node.kind](node, name=_keras_name(node.name), dtype="float32", **settings)]
+    if node.activation is not None and not settings:
+        layers.append(_activation(node, f"{node.name}_activation"))
+    return layers
+
+
+def _function(node: Node) -> str | None:
+    """Keras' name of a node's activation function; None if it has none, or not as a function."""
+    if node.activation is None:
+        return None
+    name, settings = node.activation
+    limit = settings.get("limit")
+    return {None: name, 6.0: "relu6"}.get(limit)
+
+
+def _activation(node: Node, name: str) -> Any:
+    function, settings = node.activation
+    given = {"name": _keras_name(name), "dtype": "float32"}
+    if function == "relu":
+        return keras.layers.ReLU(max_value=settings["limit"], **given)
+    return keras.layers.Activation(function, **given)
+
+
+def _keras_name(name: str) -> str:
+    """A layer of a nested model, ``outer/inner``, as a layer of one model may be called."""
+    return name.replace("/", "_")
+
+
+_LAST: dict[str, Any] = {"data_format": "channels_last"}
+
+
+def _start() -> Any:
+    """Initial weights; with a seed of their own they draw none of the user's random numbers."""
+    return keras.initializers.GlorotUniform(seed=0)
+
+
+def _convolved(node: Node) -> dict[str, Any]:
+    window = node.settings["window"]
+    return {
+        "kernel_size": window.size,
+        "strides": window.strides,
+        "padding": window.padding,
+        "dilation_rate": window.dilation,
+        "use_bias": node.arrays["bias"] is not None,
+        **_LAST,
+    }
+
+
+def _dense(node: Node, **given: Any) -> Any:
+    with_bias = node.arrays["bias"] is not None
+    units = node.settings["outputs"]
+    return keras.layers.Dense(units, use_bias=with_bias, kernel_initializer=_start(), **given)
+
+
+def _conv2d(node: Node, **given: Any) -> Any:
+    filters = node.settings["outputs"]
+    given |= _convolved(node)
+    return keras.layers.Conv2D(filters, kernel_initializer=_start(), **given)
+
+
+def _depthwise(node: Node, **given: Any) -> Any:
+    given |= {"depth_multiplier": node.settings["multiplier"], **_convolved(node)}
+    return keras.layers.DepthwiseConv2D(depthwise_initializer=_start(), **given)
+
+
+def _affine(node: Node, **given: Any) -> Any:
+    # One number where all are alike, as in the layer that a model begins with.
+    scale, shift = (
+        float(array[0]) if (array == array[0]).all() else array.tolist()
+        for array in node.arrays.values()
+    )
+    return keras.layers.Rescaling(scale, offset=shift, **given)
+
+
+def _pool(layer: Callable[..., Any]) -> Callable[..., Any]:
+    def make(node: Node, **given: Any) -> Any:
+        window = node.settings["window"]
+        return layer(window.size, window.strides, window.padding, **_LAST, **given)
+
+    return make
+
+
+def _mean(node: Node, **given: Any) -> Any:
+    return keras.layers.GlobalAveragePooling2D(**node.settings, **_LAST, **given)
+
+
+def _add(node: Node, **given: Any) -> Any:
+    return keras.layers.Add(**given)
+
+
+def _concatenate(node: Node, **given: Any) -> Any:
+    return keras.layers.Concatenate(**node.settings, **given)
+
+
+def _pad(node: Node, **given: Any) -> Any:
+    return keras.layers.ZeroPadding2D(node.settings["widths"][1:3], **_LAST, **given)
+
+
+def _reshape(node: Node, **given: Any) -> Any:
+    if len(node.shape) == 1:
+        return keras.layers.Flatten(**_LAST, **given)
+    return keras.layers.Reshape(node.shape, **given)
+
+
+#: What makes the layer of each kind of node.
+BUILDERS: dict[str, Callable[..., Any]] = {
+    "dense": _dense,
+    "conv2d": _conv2d,
+    "depthwise_conv2d": _depthwise,
+    "affine": _affine,
+    "max_pool": _pool(keras.layers.MaxPooling2D),
+    "average_pool": _pool(keras.layers.AveragePooling2D),
+    "mean": _mean,
+    "add": _add,
+    "concatenate": _concatenate,
+    "pad": _pad,
+    "reshape": _reshape,
+}
