@@ -8,6 +8,7 @@ Taught in: part 7, the file, byte by byte.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from nnopt_course.compression.file_format.contents import Contents
@@ -20,6 +21,8 @@ __all__ = ["BUILDERS", "build"]
 
 #: A layer takes in its activation function if its class has the argument.
 _WITH_ACTIVATION = ("dense", "conv2d", "depthwise_conv2d")
+#: These layers are called on a list.
+_OF_BRANCHES = ("add", "concatenate")
 
 
 def build(contents: Contents) -> Any:
@@ -36,17 +39,18 @@ def build(contents: Contents) -> Any:
     """
     nodes = contents.nodes
     layers: list[list[Any]] = []
+    names = _Names()
     for node in nodes:
-        layers.append(layers[node.shares - 1] if node.shares else _layers(node))
+        layers.append(layers[node.shares - 1] if node.shares else _layers(node, names))
     entrance = keras.Input(contents.input_shape, dtype="float32", name="input")
-    if all(node.inputs == (i,) and not node.shares for i, node in enumerate(nodes)):
+    if all(_in_line(i, node) for i, node in enumerate(nodes)):
         flat = [layer for group in layers for layer in group]
         model = keras.Sequential([entrance, *flat], name="unpacked")
     else:
         tensors = [entrance]
         for node, group in zip(nodes, layers, strict=True):
             given = [tensors[number] for number in node.inputs]
-            made = given[0] if len(given) == 1 else given
+            made = given if node.kind in _OF_BRANCHES else given[0]
             for layer in group:
                 made = layer(made)
             tensors.append(made)
@@ -57,38 +61,57 @@ def build(contents: Contents) -> Any:
     return model
 
 
-def _layers(node: Node) -> list[Any]:
+def _in_line(i: int, node: Node) -> bool:
+    """Whether a node does no more than to read what the one before it has made."""
+    return node.inputs == (i,) and not node.shares and node.kind not in _OF_BRANCHES
+
+
+class _Names:
+    """Names of layers as one model may have them: each once, and without a slash."""
+
+    def __init__(self) -> None:
+        self._taken = {"input"}
+
+    def new(self, name: str) -> str:
+        """A layer of a nested model, ``outer/inner``, becomes ``outer_inner``."""
+        wanted = name.replace("/", "_")
+        free = wanted
+        for number in count(2):
+            if free not in self._taken:
+                break
+            free = f"{wanted}_{number}"
+        self._taken.add(free)
+        return free
+
+
+def _layers(node: Node, names: _Names) -> list[Any]:
     """A node's layer, and another one for an activation function that it cannot take in."""
-    function = _function(node)
+    given = {"name": names.new(node.name), "dtype": "float32"}
     if node.kind == "activation":
-        return [_activation(node, node.name)]
-    settings = {"activation": function} if node.kind in _WITH_ACTIVATION and function else {}
-    layers = [BUILDERS[node.kind](node, name=_keras_name(node.name), dtype="float32", **settings)]
-    if node.activation is not None and not settings:
-        layers.append(_activation(node, f"{node.name}_activation"))
+        return [_activation(node, **given)]
+    function = _function(node)
+    if node.kind in _WITH_ACTIVATION and function:
+        return [BUILDERS[node.kind](node, activation=function, **given)]
+    layers = [BUILDERS[node.kind](node, **given)]
+    if node.activation is not None:
+        given["name"] = names.new(f"{node.name}_activation")
+        layers.append(_activation(node, **given))
     return layers
 
 
 def _function(node: Node) -> str | None:
-    """Keras' name of a node's activation function; None if it has none, or not as a function."""
+    """Keras' name of a node's activation function, if it has one."""
     if node.activation is None:
         return None
     name, settings = node.activation
-    limit = settings.get("limit")
-    return {None: name, 6.0: "relu6"}.get(limit)
+    return {None: name, 6.0: "relu6"}.get(settings.get("limit"))
 
 
-def _activation(node: Node, name: str) -> Any:
+def _activation(node: Node, **given: Any) -> Any:
     function, settings = node.activation
-    given = {"name": _keras_name(name), "dtype": "float32"}
     if function == "relu":
         return keras.layers.ReLU(max_value=settings["limit"], **given)
     return keras.layers.Activation(function, **given)
-
-
-def _keras_name(name: str) -> str:
-    """A layer of a nested model, ``outer/inner``, as a layer of one model may be called."""
-    return name.replace("/", "_")
 
 
 _LAST: dict[str, Any] = {"data_format": "channels_last"}

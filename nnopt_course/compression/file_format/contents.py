@@ -129,7 +129,7 @@ def write(contents: Contents) -> bytes:
     """
     if contents.coder not in CODERS:
         raise ValueError(f"coder must be one of {', '.join(CODERS)}; received {contents.coder!r}")
-    nodes = [replace(node, codes=dict.fromkeys(node.arrays, 0)) for node in contents.nodes]
+    nodes = [replace(node, codes=dict.fromkeys(node.arrays, 1)) for node in contents.nodes]
     # Read as a reader will: so the shapes are those that it will expect.
     planned = read_structure(
         Reader(write_structure(contents.input_shape, nodes)), max_parameters=1 << 62

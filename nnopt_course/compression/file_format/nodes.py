@@ -116,10 +116,15 @@ def _node(
         settings["multiplier"] = shapes["kernel"][-1]
     shares = 0
     for number, other in enumerate(nodes, 1):
-        if arrays and layer and not other.shares and (other.kind, other.name) == (kind, layer):
-            shares = number
-            arrays = other.arrays
+        same = arrays and layer and (other.kind, other.name, other.shares) == (kind, layer, 0)
+        if same and _alike(arrays, other.arrays):
+            shares, arrays = number, other.arrays
     return Node(kind, inputs, settings, None, shares, shapes, arrays=arrays, name=layer)
+
+
+def _alike(arrays: dict[str, Any], others: dict[str, Any]) -> bool:
+    pairs = zip(arrays.values(), others.values(), strict=True)
+    return all(np.array_equal(a, b) if a is not None else b is None for a, b in pairs)
 
 
 def to_network(input_shape: Shape, nodes: Sequence[Node]) -> Network:

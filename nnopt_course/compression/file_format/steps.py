@@ -18,6 +18,8 @@ LARGEST = (1 << 14) - 1
 #: The smallest value is at most so many steps.
 _DIVISORS = 127
 
+_LARGEST_FLOAT = np.finfo(np.float32).max
+
 
 def common_step(sizes: np.ndarray) -> np.float32 | None:
     """The largest step of which all values are multiples, rounding of float32 included.
@@ -40,12 +42,14 @@ def common_step(sizes: np.ndarray) -> np.float32 | None:
         return None
     divisors = np.arange(1, _DIVISORS + 1)
     middle = (sizes[0] / divisors.astype(np.float64)).astype(np.float32)
-    around = [middle, np.nextafter(middle, np.float32(0)), np.nextafter(middle, np.float32(np.inf))]
+    # Rounding a product may have hidden the step among its neighbors.
+    around = [middle, *(np.nextafter(middle, np.float32(end)) for end in (0, _LARGEST_FLOAT))]
     steps = np.stack(around, axis=1).ravel()
     steps = steps[steps > 0]
     for part in (sizes[:1], sizes[-1:], sizes[:16], sizes):  # Most steps do not fit the first few.
         quotients = np.rint(part.astype(np.float64) / steps[:, None])
-        products = quotients.astype(np.float32) * steps[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            products = quotients.astype(np.float32) * steps[:, None]
         steps = steps[(products == part).all(axis=1) & (quotients[:, -1] <= LARGEST)]
     if not steps.size:
         return None

@@ -166,6 +166,8 @@ def _read_node(reader: Reader, nodes: Sequence[Node], shapes: Sequence[Shape]) -
     if has_arrays:
         byte = reader.byte()
         codes = dict(zip(wanted, (byte & 15, byte >> 4), strict=True))
+        if missing := [role for role, code in codes.items() if not code and role != "bias"]:
+            raise ValueError(f"node {i}, {name}, has no {missing[0]}")
     return Node(name, inputs, settings, activation, 0, wanted, shape, codes)
 
 

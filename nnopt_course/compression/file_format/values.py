@@ -39,6 +39,8 @@ _ABSENT, _ZEROS, _STEP, _STEPS, _TABLE, _SPARSE, _RAW = range(7)
 _HALF = 8
 #: A table has at most so many values beside zero.
 _TABLE_SIZE = 255
+#: Beyond such integers, a step for each column may be the better way.
+_SMALL = 127
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +98,10 @@ def represent(matrix: np.ndarray | None) -> Coded:
     ways = [_raw(matrix), _sparse(matrix)]
     if values.size <= _TABLE_SIZE:
         ways.append(_table(matrix, values))
-    ways += filter(None, [_step(matrix, values) or _steps(matrix)])
+    step = _step(matrix, values)
+    if step is None or np.abs(step.integers).max() > _SMALL:
+        ways += filter(None, [_steps(matrix)])
+    ways += filter(None, [step])
     return min(ways, key=_estimate)
 
 

@@ -1,0 +1,318 @@
+"""Networks in files, without Keras: structures by hand, and random ones there and back."""
+
+import struct
+import zlib
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnopt_course.compression.file_format.contents import Contents, read, tensors, write
+from nnopt_course.compression.file_format.inspection import inspect
+from nnopt_course.compression.file_format.kinds import KINDS
+from nnopt_course.compression.file_format.nodes import Node, from_network, to_network
+from nnopt_course.compression.file_format.reader import Reader
+from nnopt_course.compression.file_format.streams import CODERS
+from nnopt_course.compression.file_format.structure import read_structure
+from nnopt_course.operation_network import Operation
+from nnopt_course.transfer.float_network.network import Network
+from nnopt_course.window import Window
+
+RELU, TANH = ("relu", {"limit": None}), ("tanh", {})
+
+
+def dense(inputs, outputs, rng, *, source=None, **more):
+    """A dense node with sparse weights on levels."""
+    kernel = rng.integers(-3, 4, (inputs, outputs)) * (rng.random((inputs, outputs)) < 0.2)
+    arrays = {
+        "kernel": (kernel * 0.25).astype("f4"),
+        "bias": (rng.integers(-7, 8, outputs) * 0.125).astype("f4"),
+    }
+    return Node("dense", (source,), {"outputs": outputs}, arrays=arrays, **more)
+
+
+def conv(size, channels, outputs, rng, *, source, window=None, kind="conv2d"):
+    shape = (*size, channels, outputs)
+    arrays = {"kernel": rng.normal(size=shape).astype("f4"), "bias": None}
+    count = "outputs" if kind == "conv2d" else "multiplier"
+    return Node(kind, (source,), {"window": window or Window(size), count: outputs}, arrays=arrays)
+
+
+def everything(rng):
+    """Every kind of node, every way to read what is not the node before."""
+    affine = {"scale": rng.normal(size=3).astype("f4"), "shift": np.zeros(3, "f4")}
+    window = Window((2, 3), (2, 1), "same")
+    same = Window((3, 3), padding="same")
+    holes = Window((2, 2), (1, 1), "same", (2, 3))
+    nodes = (
+        conv((2, 3), 2, 3, rng, source=0, window=window),
+        Node("affine", (1,), {}, RELU, arrays=affine),
+        conv((3, 3), 3, 1, rng, source=2, window=same, kind="depthwise_conv2d"),
+        Node("add", (2, 3), {}, ("relu", {"limit": 6.0})),
+        Node("concatenate", (4, 2, 4), {"axis": 3}),
+        conv((2, 2), 9, 4, rng, source=5, window=holes),
+        Node("activation", (6,), {}, ("relu", {"limit": 0.75})),
+        Node("max_pool", (7,), {"window": Window((2, 2), (2, 2))}),
+        Node("pad", (8,), {"widths": ((0, 0), (1, 2), (0, 3), (0, 0))}),
+        Node("average_pool", (9,), {"window": Window((2, 2), (1, 2), "same")}),
+        Node("reshape", (10,), {"shape": (5, 3, 4)}),
+        Node("mean", (11,), {"keepdims": True}),
+        Node("mean", (10,), {"keepdims": False}, ("sigmoid", {})),
+        Node("reshape", (12,), {"shape": (4,)}),
+        Node("add", (13, 14), {}),
+        dense(4, 4, rng, source=15, activation=TANH),
+        Node("dense", (16,), {"outputs": 4}, TANH, shares=16),
+        dense(4, 2, rng, source=17, activation=("softmax", {})),
+    )  # fmt: skip
+    return Contents((9, 5, 2), nodes)
+
+
+def predictions(contents, x):
+    return to_network(contents.input_shape, contents.nodes).predict(x)
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_every_kind_of_node(coder):
+    rng = np.random.default_rng(0)
+    before = everything(rng)
+    assert {node.kind for node in before.nodes} == set(KINDS)
+    shared = before.nodes[15].arrays
+    before.nodes[16].arrays.update(shared)
+    again = read(write(Contents(before.input_shape, before.nodes, coder=coder)))
+    assert again.coder == coder
+    for node, other in zip(before.nodes, again.nodes, strict=True):
+        assert (node.kind, node.inputs, node.shares) == (other.kind, other.inputs, other.shares)
+        assert (node.settings, node.activation) == (other.settings, other.activation)
+        for role, array in node.arrays.items():
+            assert (array is None) == (other.arrays[role] is None)
+            if array is not None:
+                np.testing.assert_array_equal(array, other.arrays[role])
+
+
+def test_computing_from_a_file():
+    """The shapes of the file are those that NumPy makes."""
+    contents = read(write(everything(np.random.default_rng(1))))
+    x = np.random.default_rng(2).random((3, 9, 5, 2)).astype("f4")
+    network = to_network(contents.input_shape, contents.nodes)
+    values = network.values(x)
+    assert predictions(contents, x).shape == (3, 2)
+    outputs = [operation.output for operation in network.operations]
+    shapes = [values[number].shape[1:] for number in outputs]
+    for node in contents.nodes:  # One operation each, and one for the function.
+        assert shapes.pop(0) == node.shape
+        if node.activation is not None and node.kind != "activation":
+            assert shapes.pop(0) == node.shape
+    assert not shapes
+
+
+def test_a_file_by_hand():
+    """The specification, followed with nothing but the standard library."""
+    kernel = np.float32([[1, 2], [0, 4], [0, 0]])
+    node = Node("dense", (0,), {"outputs": 2}, RELU, arrays={"kernel": kernel, "bias": None})
+    body = bytes(
+        [
+            1, 3,  # One axis of 3.
+            1,  # One node:
+            0x11,  # dense (1) and ReLU (16),
+            2,  # of 2 outputs;
+            0x0A,  # the kernel has one step (2) of two bytes (8), and there is no bias (0).
+            0,  # No line.
+        ]
+    )  # fmt: skip
+    body += struct.pack("<e", 1)
+    data = write(Contents((3,), (node,), coder="deep_compression"))
+    start = b"NNO" + bytes([1 | 1 << 4, len(data) - 5 - 4]) + body
+    assert data[: len(start)] == start
+    assert data[-4:] == struct.pack("<I", zlib.crc32(data[:-4]))
+
+
+@st.composite
+def chains(draw):
+    """Dense networks of every size, from one weight on."""
+    sizes = draw(st.lists(st.integers(1, 20), min_size=2, max_size=5))
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    nodes = []
+    for i, (inputs, outputs) in enumerate(pairwise(sizes)):
+        function = draw(st.sampled_from([None, RELU, TANH, ("relu", {"limit": 2.5})]))
+        nodes.append(dense(inputs, outputs, rng, source=i, activation=function, name=f"é {i}"))
+        if draw(st.booleans()):
+            nodes[-1].arrays["bias"] = None
+    line, named = draw(st.integers(0, 30)), draw(st.booleans())
+    return Contents((sizes[0],), tuple(nodes), line, draw(st.sampled_from(CODERS)), named)
+
+
+@settings(max_examples=40)
+@given(chains())
+def test_a_round_trip(contents):
+    data = write(contents)
+    again = read(data)
+    assert write(again) == data
+    assert (again.line, again.coder, again.named) == (
+        contents.line,
+        contents.coder,
+        contents.named,
+    )
+    for node, other in zip(contents.nodes, again.nodes, strict=True):
+        assert node.activation == other.activation
+        assert not contents.named or node.name == other.name
+        for role, array in node.arrays.items():
+            np.testing.assert_array_equal(array, other.arrays[role])
+    assert sum(row["bytes"] for row in inspect(data).rows) == len(data)
+
+
+def test_an_activation_function_goes_into_the_node_before_where_it_can():
+    w = {"kernel": np.ones((2, 2), "f4"), "bias": np.ones(2, "f4")}
+    none = {"limit": None}
+    operations = (
+        Operation("dense", (0,), 1, w, "a"),
+        Operation("relu", (1,), 2, none, "a"),
+        Operation("dense", (2,), 3, w, "b"),
+        Operation("relu", (3,), 4, none, "apart"),
+        Operation("add", (3, 4), 5, {}, "sum"),  # Reads b without its ReLU.
+        Operation("tanh", (5,), 6, {}, "sum"),
+        Operation("sigmoid", (6,), 7, {}, "twice"),
+    )
+    nodes = from_network(Network(operations, 0, 7, (2,)))
+    assert [(node.kind, node.activation and node.activation[0]) for node in nodes] == [
+        ("dense", "relu"),
+        ("dense", None),
+        ("activation", "relu"),
+        ("add", "tanh"),
+        ("activation", "sigmoid"),
+    ]
+    x = np.random.default_rng(0).normal(size=(5, 2)).astype("f4")
+    again = to_network((2,), nodes)
+    np.testing.assert_array_equal(again.predict(x), Network(operations, 0, 7, (2,)).predict(x))
+
+
+def test_a_layer_that_is_called_twice_keeps_both_calls_alike():
+    """Only one of the calls has a ReLU after it, of another layer."""
+    w = {"kernel": np.eye(2, dtype="f4"), "bias": np.ones(2, "f4")}
+    operations = (
+        Operation("dense", (0,), 1, w, "shared"),
+        Operation("relu", (1,), 2, {"limit": None}, "other"),
+        Operation("dense", (2,), 3, w, "shared"),
+    )
+    nodes = from_network(Network(operations, 0, 3, (2,)))
+    assert [(node.kind, node.shares) for node in nodes] == [
+        ("dense", 0),
+        ("activation", 0),
+        ("dense", 1),
+    ]
+    assert read(write(Contents((2,), tuple(nodes)))).nodes[2].arrays["bias"].tolist() == [1, 1]
+
+
+def test_where_the_pixel_above_is():
+    rng = np.random.default_rng(0)
+    image = (
+        conv((2, 3), 2, 3, rng, source=0),
+        Node("reshape", (1,), {"shape": (8 * 3 * 3,)}, RELU),
+        Node("activation", (2,), {}, TANH),
+        dense(72, 4, rng, source=3),
+        dense(4, 4, rng, source=4),
+    )
+    flat = (dense(16, 4, rng, source=0),)
+    for shape, nodes, line, expected in (
+        ((9, 5, 2), image, 0, [6, 9, 0]),
+        ((16,), flat, 4, [4]),
+    ):
+        nodes = read(write(Contents(shape, nodes, line))).nodes
+        kernels = [place for place in tensors(shape, nodes, line) if place.role == "kernel"]
+        assert [place.above for place in kernels] == expected
+
+
+def structure(*numbers):
+    return Reader(bytes(numbers))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((), "expected a number at byte 0"),
+        ((0,), "1 to 7 axes"),
+        ((8,), "1 to 7 axes"),
+        ((1, 0), "activations of 1 to"),
+        ((1, 4, 0), "at least one node"),
+        ((1, 4, 1), "expected a number"),
+        ((1, 4, 1, 0), "computes nothing"),
+        ((1, 4, 1, 12), "unknown kind, 12"),
+        ((1, 4, 1, 0x71), "unknown kind"),
+        ((1, 4, 1, 0x81, 2), "unknown kind, 257"),
+        ((1, 4, 1, 1, 0, 1), "activations of 1 to"),
+        ((1, 4, 1, 1, 2), "expected 1 bytes"),
+        ((1, 4, 1, 8, 0, 1), "reads what does not exist"),
+        ((1, 4, 1, 0x88, 1), "tell its inputs twice"),
+        ((1, 4, 1, 9, 0, 1), "reads what does not exist"),
+        ((1, 4, 1, 9, 1, 0, 0), "expected an axis"),
+        ((1, 4, 1, 9, 1, 0, 2), "expected an axis"),
+        ((1, 4, 1, 0x81, 1, 0, 1), "shares the arrays of node 1"),
+        ((1, 4, 1, 2, 3, 2), "expected images"),
+        ((1, 4, 1, 7, 0), "expected images"),
+        ((1, 4, 1, 0x30, 0x80, 0x80, 0x80, 0xFC, 7), "finite limit"),
+        ((1, 4, 1, 0x30, 0x80, 0x80, 0x80, 0x80, 8), "not negative"),
+        ((1, 4, 1, 11, 1, 4), "2 to 7 axes"),
+        ((1, 4, 1, 11, 2, 2, 3), "a shape of 4 numbers"),
+        ((1, 4, 2, 11, 0, 0x90, 1, 1), "nobody reads"),
+        ((3, 4, 4, 1, 1, 1, 2, 0), "dense layer"),
+        ((3, 4, 4, 1, 1, 2, 5, 2), "does not fit"),
+        ((3, 4, 4, 1, 1, 2, 0x83, 1, 2), "code of a window"),
+        ((3, 4, 4, 1, 1, 2, 0, 0, 1, 2), "must be positive"),
+        ((3, 4, 4, 1, 1, 2, 0x22, 0, 1, 2), "must be positive"),
+        ((3, 4, 4, 1, 1, 7, 2), "0 or 1"),
+    ],
+    ids=str,
+)
+def test_bytes_that_are_no_structure(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        read_structure(structure(*numbers), max_parameters=1000)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((1, 0xE9, 7), "activations of 1 to 1000"),
+        ((1, 20, 1, 1, 50, 1), "at most 1000 parameters"),
+        ((1, 20, 2, 1, 25, 1, 1, 20, 1), "at most 1000 parameters"),
+        ((1, 1, 1, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 1), "activations of"),
+        ((3, 4, 4, 1, 1, 10, 0, 0, 0, 0xFF, 0x7F), "activations of"),
+        ((3, 4, 4, 1, 1, 5, 0x10, 0xFF, 0x7F, 1, 0x21, 0), "activations of"),
+        ((3, 4, 4, 1, 1, 5, 0x52, 1, 0xFF, 0x7F), "activations of"),
+    ],
+    ids=str,
+)
+def test_structures_that_declare_too_much(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        read_structure(structure(*numbers), max_parameters=1000)
+
+
+def test_what_cannot_be_written():
+    rng = np.random.default_rng(0)
+    good = dense(3, 2, rng, source=0)
+    with pytest.raises(ValueError, match="coder must be one of"):
+        write(Contents((3,), (good,), coder="zip"))
+    with pytest.raises(ValueError, match="dense layer"):
+        write(Contents((3, 1, 1), (good,)))
+    with pytest.raises(ValueError, match="kernel of shape"):
+        write(Contents((4,), (good,)))
+    with pytest.raises(ValueError, match="1 to 255 bytes"):
+        write(Contents((3,), (good,), named=True))
+    good.arrays["bias"][0] = np.nan
+    with pytest.raises(ValueError, match="finite bias"):
+        write(Contents((3,), (good,)))
+    network = Network((Operation("tanh", (0,), 1, {}),), 0, 0, (2,))
+    with pytest.raises(ValueError, match="last operation makes its output"):
+        from_network(network)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((1, 4, 1, 1, 2, 0x10), "node 1, dense, has no kernel"),
+        ((1, 4, 1, 4, 0x01), "node 1, affine, has no shift"),
+    ],
+)
+def test_only_a_bias_may_be_absent(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        read_structure(structure(*numbers), max_parameters=100)
