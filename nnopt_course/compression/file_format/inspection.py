@@ -73,6 +73,8 @@ def _costs(parsed: Parsed, coded: Sequence[Coded]) -> Iterator[tuple[int, int]]:
     for count, matrix in enumerate(matrices):
         masked = [*matrices[:count], (matrix != 0).astype(np.int32)]
         places = len(encode(masked, above[: count + 1], coder=coder))
-        values = len(encode(matrices[: count + 1], above[: count + 1], coder=coder))
+        values = len(parsed.stream)
+        if count + 1 < len(matrices):
+            values = len(encode(matrices[: count + 1], above[: count + 1], coder=coder))
         yield places - before, values - places
         before = values
