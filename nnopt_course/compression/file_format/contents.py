@@ -18,6 +18,7 @@ from nnopt_course.compression.file_format.nodes import Node
 from nnopt_course.compression.file_format.reader import Reader
 from nnopt_course.compression.file_format.streams import CODERS, decode, encode
 from nnopt_course.compression.file_format.structure import read_structure, write_structure
+from nnopt_course.compression.file_format.tensors import Tensor, tensors
 from nnopt_course.compression.file_format.values import (
     Coded,
     read_side,
@@ -64,57 +65,6 @@ class Contents:
     named: bool = False
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """One array of a network as the coders see it.
-
-    Attributes:
-        node: index of its node.
-        role: ``kernel``, ``bias``, ``scale`` or ``shift``.
-        shape: as a matrix: rows × outputs; a vector is one row.
-        above: how far before a row the row of the pixel above is; 0: there is none.
-    """
-
-    node: int
-    role: str
-    shape: tuple[int, int]
-    above: int
-
-
-def tensors(input_shape: Shape, nodes: Sequence[Node], line: int) -> list[Tensor]:
-    """All arrays of a network, in the order of the file; of shared ones the first.
-
-    Args:
-        input_shape: of one image.
-        nodes: with the shapes of their arrays.
-        line: as in :class:`Contents`.
-    """
-    found = []
-    for index, node in enumerate(nodes):
-        for role, shape in node.shapes.items() if not node.shares else ():
-            columns = prod(shape[2:]) if node.kind == "depthwise_conv2d" else shape[-1]
-            columns = shape[0] if len(shape) == 1 else columns
-            above = _above(input_shape, nodes, node, line) if role == "kernel" else 0
-            found.append(Tensor(index, role, (prod(shape) // columns, columns), above))
-    return found
-
-
-def _above(input_shape: Shape, nodes: Sequence[Node], node: Node, line: int) -> int:
-    kernel = node.shapes["kernel"]
-    if node.kind == "conv2d":
-        return kernel[1] * kernel[2]
-    if node.kind == "depthwise_conv2d":
-        return kernel[1]
-    [at] = node.inputs
-    while at and nodes[at - 1].kind in ("activation", "affine"):
-        [at] = nodes[at - 1].inputs
-    if not at:
-        return line
-    before = nodes[at - 1]
-    image = (input_shape, *(other.shape for other in nodes))[before.inputs[0]]
-    return prod(image[1:]) if before.kind == "reshape" and len(image) == 3 else 0
-
-
 def write(contents: Contents) -> bytes:
     """Write a network to bytes; :func:`read` gives exactly it.
 
@@ -129,6 +79,7 @@ def write(contents: Contents) -> bytes:
     """
     if contents.coder not in CODERS:
         raise ValueError(f"coder must be one of {', '.join(CODERS)}; received {contents.coder!r}")
+    _check_line(contents.line, contents.input_shape)
     nodes = [replace(node, codes=dict.fromkeys(node.arrays, 1)) for node in contents.nodes]
     # Read as a reader will: so the shapes are those that it will expect.
     planned = read_structure(
@@ -165,7 +116,12 @@ def _matrix(node: Node, place: Tensor, planned: Node) -> np.ndarray | None:
             f"expected a finite {place.role} of shape {planned.shapes[place.role]} for "
             f"{node.name or node.kind!r}; received shape {array.shape}"
         )
-    return np.asarray(array, np.float32).reshape(place.shape)
+    return place.matrix(np.asarray(array, np.float32))
+
+
+def _check_line(line: int, shape: Shape) -> None:
+    if not 0 <= line <= prod(shape):
+        raise ValueError(f"expected a line of 0 to {prod(shape)} pixels; received {line}")
 
 
 def _write_name(name: str) -> bytes:
@@ -213,6 +169,7 @@ def parse(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> Parsed:
     reader = Reader(body)
     input_shape, nodes = read_structure(reader, max_parameters=max_parameters)
     line, structure, named = reader.number(), reader.at, bool(flags & _NAMED)
+    _check_line(line, input_shape)
     nodes = _with_names(reader if named else None, nodes)
     names = reader.at - structure
     places = tensors(input_shape, nodes, line)
@@ -265,8 +222,9 @@ def read(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> Contents:
     nodes = parsed.contents.nodes
     for each, place in zip(decoded(parsed), parsed.places, strict=True):
         node = nodes[place.node]
-        array = restore(each, place.shape)
-        node.arrays[place.role] = None if array is None else array.reshape(node.shapes[place.role])
+        matrix = restore(each, place.shape)
+        shape = node.shapes[place.role]
+        node.arrays[place.role] = None if matrix is None else place.array(matrix, shape)
     for node in nodes:
         if node.shares:
             node.arrays.update(nodes[node.shares - 1].arrays)

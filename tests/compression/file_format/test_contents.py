@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed_networks import RELU, TANH, conv, dense, everything
 
-from nnopt_course.compression.file_format.contents import Contents, read, tensors, write
+from nnopt_course.compression.file_format.contents import Contents, read, write
 from nnopt_course.compression.file_format.inspection import inspect
 from nnopt_course.compression.file_format.kinds import KINDS
 from nnopt_course.compression.file_format.nodes import Node, from_network, to_network
 from nnopt_course.compression.file_format.reader import Reader
 from nnopt_course.compression.file_format.streams import CODERS
 from nnopt_course.compression.file_format.structure import read_structure
+from nnopt_course.compression.file_format.tensors import tensors
 from nnopt_course.operation_network import Operation
 from nnopt_course.transfer.float_network.network import Network
 
@@ -91,7 +92,7 @@ def chains(draw):
         nodes.append(dense(inputs, outputs, rng, source=i, activation=function, name=f"é {i}"))
         if draw(st.booleans()):
             nodes[-1].arrays["bias"] = None
-    line, named = draw(st.integers(0, 30)), draw(st.booleans())
+    line, named = draw(st.integers(0, sizes[0])), draw(st.booleans())
     return Contents((sizes[0],), tuple(nodes), line, draw(st.sampled_from(CODERS)), named)
 
 
@@ -167,12 +168,12 @@ def test_where_the_pixel_above_is():
     )
     flat = (dense(16, 4, rng, source=0),)
     for shape, nodes, line, expected in (
-        ((9, 5, 2), image, 0, [6, 9, 0]),
-        ((16,), flat, 4, [4]),
+        ((9, 5, 2), image, 0, [(2, 3), (3, 3), (1, 0)]),
+        ((16,), flat, 4, [(1, 4)]),
     ):
         nodes = read(write(Contents(shape, nodes, line))).nodes
         kernels = [place for place in tensors(shape, nodes, line) if place.role == "kernel"]
-        assert [place.above for place in kernels] == expected
+        assert [(place.channels, place.above) for place in kernels] == expected
 
 
 def structure(*numbers):
@@ -250,6 +251,8 @@ def test_what_cannot_be_written():
         write(Contents((4,), (good,)))
     with pytest.raises(ValueError, match="1 to 255 bytes"):
         write(Contents((3,), (good,), named=True))
+    with pytest.raises(ValueError, match="line of 0 to 3 pixels"):
+        write(Contents((3,), (good,), 4))
     good.arrays["bias"][0] = np.nan
     with pytest.raises(ValueError, match="finite bias"):
         write(Contents((3,), (good,)))
