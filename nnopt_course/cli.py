@@ -8,6 +8,9 @@
     nnopt quantize model.keras --mode int8 --calibration images.npy
     nnopt export model.keras --to onnx
     nnopt parity model.keras model-onnx-float32.onnx --inputs images.npy
+    nnopt compress model.keras --data data.npz --budget 5kB
+    nnopt inspect model.nnopt
+    nnopt run model.nnopt images.npy
 
 Heavy imports wait until a command runs, so that ``nnopt --help`` answers at once.
 """
@@ -20,6 +23,7 @@ from typing import Annotated, Any
 import typer
 
 from nnopt_course import cli_names as names
+from nnopt_course.cli_compress import compress, inspect, run
 from nnopt_course.cli_export import export, parity
 from nnopt_course.cli_files import ModelFile, inputs, load, refusals, require_other_file
 from nnopt_course.cli_quantize import quantize
@@ -192,6 +196,9 @@ def shrink(
 app.command()(quantize)
 app.command()(export)
 app.command()(parity)
+app.command()(compress)
+app.command()(inspect)
+app.command()(run)
 
 
 def _overall(model: Any, wishes: dict[str, float], what: Any, exclude: list[str]) -> float:

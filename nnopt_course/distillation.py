@@ -45,7 +45,7 @@ __all__ = ["DistillationLoss", "label_accuracy", "soft_targets"]
 
 @keras.saving.register_keras_serializable(package="nnopt_course")
 class DistillationLoss(keras.losses.Loss):
-    """The loss of the module's formula, for a network that outputs logits.
+    """The loss of the module's formula.
 
     Its ``y_true`` is (n, 1 + classes), ``[label | teacher's logits]``, as :func:`soft_targets`
     makes it; or labels, (n,) or (n, 1), for which it is the plain cross-entropy.
@@ -53,6 +53,8 @@ class DistillationLoss(keras.losses.Loss):
     Args:
         temperature: T, above 0.
         weight: w in [0, 1], the part of the teacher.
+        from_logits: whether the network outputs logits. If not, these are probabilities, and their
+            logarithms are its logits. The teacher's are logits in any case.
         name: of the loss.
         reduction: as for every Keras loss.
         dtype: as for every Keras loss.
@@ -72,6 +74,7 @@ class DistillationLoss(keras.losses.Loss):
         *,
         temperature: float = 2.0,
         weight: float = 0.9,
+        from_logits: bool = True,
         name: str = "distillation",
         reduction: str = "sum_over_batch_size",
         dtype: Any = None,
@@ -82,8 +85,11 @@ class DistillationLoss(keras.losses.Loss):
             raise ValueError(f"weight must be in [0, 1]; received {weight}")
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.temperature, self.weight = float(temperature), float(weight)
+        self.from_logits = bool(from_logits)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
+        if not self.from_logits:
+            y_pred = ops.log(ops.maximum(y_pred, keras.config.epsilon()))
         classes = y_pred.shape[-1]
         labels = _labels(y_true, classes)
         hard = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
@@ -96,7 +102,7 @@ class DistillationLoss(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         own = {"temperature": self.temperature, "weight": self.weight}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "from_logits": self.from_logits}
 
 
 @keras.saving.register_keras_serializable(package="nnopt_course")

@@ -60,6 +60,16 @@ def test_labels_alone_give_the_cross_entropy(shape):
     assert found == pytest.approx(formula(y, student, student, temperature=1, weight=0).mean())
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.9])
+def test_probabilities_have_the_same_loss_as_their_logits(weight):
+    y, teacher, student = example()
+    targets = np.column_stack([y, teacher])
+    expected = float(DistillationLoss(weight=weight)(targets, student))
+    read = DistillationLoss(weight=weight, from_logits=False)
+    assert float(read(targets, softmax(student, axis=1))) == pytest.approx(expected, rel=1e-4)
+    assert np.isfinite(float(read(targets, np.eye(4)[y])))
+
+
 def test_extreme_logits_stay_finite():
     y, teacher, student = np.array([0, 1]), np.full((2, 3), 1e4), np.full((2, 3), -1e4)
     teacher[:, 0], student[:, 2] = -1e4, 1e4
@@ -100,10 +110,12 @@ def test_plain_fit_teaches_what_no_label_says():
 
 def test_a_compiled_model_is_saved_and_loaded(tmp_path):
     model = small()
-    model.compile("adam", loss=DistillationLoss(temperature=4.0, weight=0.5))
+    loss = DistillationLoss(temperature=4.0, weight=0.5, from_logits=False)
+    model.compile("adam", loss=loss)
     model.save(tmp_path / "model.keras")
     loss = keras.models.load_model(tmp_path / "model.keras").loss
     assert (type(loss), loss.temperature, loss.weight) == (DistillationLoss, 4.0, 0.5)
+    assert not loss.from_logits
 
 
 def test_targets_for_every_move_are_those_of_the_moved_images():

@@ -17,7 +17,11 @@ KERAS_MODULES = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
         "compression.container",
+        "compression.epochs",
         "compression.keras_builder",
+        "compression.pipeline",
+        "compression.search",
+        "compression.stages",
         "data",
         "distillation",
         "evaluation.accuracy",

@@ -26,16 +26,20 @@ __all__ = ["COLUMNS", "Candidate", "Report", "evaluate"]
 #: Column of the frame → (heading a person reads, how its numbers are written).
 COLUMNS: dict[str, tuple[str, str]] = {
     "error_percent": ("error, %", ".2f"),
+    "val_error_percent": ("validation error, %", ".2f"),
     "flips": ("flips", ",d"),
     "max_abs_dlogit": ("max |Δlogit|", ".2g"),
     "bytes": ("bytes", ",d"),
     "gzip_bytes": ("gzip bytes", ",d"),
+    "ratio": ("times smaller", ",.1f"),
+    "float_gzip_bytes": ("gzip of the floats", ",d"),
     "sparsity_percent": ("zeros, %", ".1f"),
     "macs": ("MACs", ",d"),
     "effective_macs": ("MACs without zeros", ",d"),
     "latency_us": ("latency (IQR), µs", ",.1f"),
     "latency_iqr_us": ("IQR of the latency, µs", ",.1f"),
     "speedup": ("times faster", ".2f"),
+    "seconds": ("seconds", ",.1f"),
 }
 #: Column → the column with its spread.
 SPREADS = {"latency_us": "latency_iqr_us"}
