@@ -6,7 +6,7 @@ optimizer, the loss) is left out.
 
 The bytes are :mod:`nnopt_course.compression.file_format`'s.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

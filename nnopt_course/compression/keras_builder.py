@@ -2,7 +2,7 @@
 
 To build a further kind of node, enter a function ``node -> layer`` in :data:`BUILDERS`.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

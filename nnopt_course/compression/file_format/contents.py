@@ -1,6 +1,6 @@
 """A file and what is in it: bytes ↔ a network as plain data.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What stands around a file's body: who wrote it, how long it is, and whether it is whole.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

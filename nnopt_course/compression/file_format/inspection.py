@@ -1,6 +1,6 @@
 """What each part of a file costs.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ To add one, enter it in :data:`KINDS` under the next number. Each has three func
 - ``read(number) -> settings``, where ``number()`` is the next number of the file
 - ``infer(settings, shapes) -> (shapes of its arrays, shape of what it makes)``, of one image
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 :class:`~nnopt_course.transfer.float_network.network.Network` is the same with one operation after
 the other; there and back is lossless.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

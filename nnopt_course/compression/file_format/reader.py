@@ -1,6 +1,6 @@
 """Bytes, taken one after the other.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

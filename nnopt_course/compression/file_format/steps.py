@@ -3,7 +3,7 @@ r"""Find the step of which values are multiples, as float32 computes them.
 Quantized weights are integers times a scale, :math:`w_i = \mathrm{float32}(k_i \, s)`. Whoever sees
 only the products can find k and s again: the smallest product is 1, 2, 3 … times s.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The family's signature: ``encode(matrices, above) -> bytes`` and ``decode(bytes,
 matrices``; ``above`` says for each matrix how far before a row the pixel above it is, 0 if there is
 none.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

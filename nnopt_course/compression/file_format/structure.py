@@ -3,7 +3,7 @@
 Most nodes read what the one before has made, have the usual settings and the settings are small:
 so most cost two or three bytes.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

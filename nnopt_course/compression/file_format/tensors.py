@@ -4,7 +4,7 @@ A matrix has a column for each output, so that the coders see what belongs toget
 image stay together as well: all pixels of its first channel, line after line, then those of the
 second. Keras has the channels side by side; neighbors are more alike.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations

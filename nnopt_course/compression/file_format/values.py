@@ -17,7 +17,7 @@ code   name      integers                floats
 
 Floats take two bytes if float16 holds all of them exactly (the code is then 8 more), else four.
 
-Taught in: part 7, the file, byte by byte.
+Taught in: part 7, the file format.
 """
 
 from __future__ import annotations
