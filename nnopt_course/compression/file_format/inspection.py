@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nnopt_course.compression.file_format.contents import MAX_PARAMETERS, Parsed, decoded, parse
+from nnopt_course.compression.file_format.reader import Reader
 from nnopt_course.compression.file_format.streams import encode
 from nnopt_course.compression.file_format.values import NAMES, Coded, restore
 from nnopt_course.layer_report import LayerReport
@@ -20,20 +21,35 @@ __all__ = ["inspect"]
 def inspect(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> LayerReport:
     """The parts of a file and their bytes.
 
-    All arrays' integers are one stream, and a coder goes on learning from one to the next. So what
-    an array's integers cost is by how much the stream is longer with them; of that, *places* is
-    what it takes to say which are not zero.
+    All arrays' integers are one stream, and a coder goes on learning from one to the next. So with
+    context mixing, what an array's integers cost is by how much the stream is longer with them; of
+    that, *places* is what it takes to say which are not zero. Huffman's code has tables, gaps and
+    values of all arrays together.
 
     Args:
         data: a packed model.
         max_parameters: as for :func:`~nnopt_course.compression.file_format.contents.read`.
 
     Returns:
-        A report with the columns ``part``, ``bytes``, ``entries``, ``nonzeros``, ``note``. The
-        bytes add up to the file's.
+        A report with the columns ``part``, ``bytes``; of these, for ``floats``, ``places`` and
+        ``values``; ``entries`` and ``nonzeros`` of an array; ``note``. The bytes add up to the
+        file's.
 
     Raises:
         TypeError, ValueError: as :func:`~nnopt_course.compression.file_format.contents.read`.
+
+    Example:
+        >>> data = "4e4e4f111b01040111032a020034cdcccc3d07020105331223232002c8b8e49969a45a13"
+        >>> report = inspect(bytes.fromhex(data)).to_frame()
+        >>> print(report[["part", "bytes", "nonzeros"]].to_string(index=False))
+                    part  bytes  nonzeros
+                   frame      9         0
+               structure      7         0
+          dense_1/kernel      2         5
+            dense_1/bias      4         1
+        all code lengths     10         0
+                all gaps      2         0
+              all values      2         0
     """
     parsed = parse(data, max_parameters=max_parameters)
     coded = decoded(parsed)
@@ -43,25 +59,34 @@ def inspect(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> LayerReport
     rows.append(_row("structure", parsed.structure, note=f"{len(parsed.contents.nodes)} nodes"))
     if parsed.contents.named:
         rows.append(_row("names", parsed.names))
-    costs = iter(_costs(parsed, coded))
+    mixed = parsed.contents.coder == "context_mixing"
+    costs = iter(_costs(parsed, coded) if mixed else ())
     for each, place, side in zip(coded, parsed.places, sides, strict=True):
-        name = f"{parsed.contents.nodes[place.node].name}/{place.role}"
         kind = NAMES[each.code % 8]
-        if kind == "absent":
-            continue
         matrix = restore(each, place.shape)
-        counts = {"entries": matrix.size, "nonzeros": int(np.count_nonzero(matrix))}
-        note = f"{kind} in float{16 if each.code >= 8 else 32}" if side else kind
-        rows.append(_row(f"{name}: floats", side, **counts, note=note))
-        if each.has_integers:
-            places, values = next(costs)
-            rows.append(_row(f"{name}: places", places, **counts))
-            rows.append(_row(f"{name}: values", values, **counts))
+        if matrix is None:
+            continue
+        places, values = next(costs) if mixed and each.has_integers else (0, 0)
+        rows.append(
+            _row(
+                f"{parsed.contents.nodes[place.node].name}/{place.role}",
+                side + places + values,
+                floats=side,
+                places=places,
+                values=values,
+                entries=matrix.size,
+                nonzeros=int(np.count_nonzero(matrix)),
+                note=f"{kind} in float{16 if each.code >= 8 else 32}" if side else kind,
+            )
+        )
+    if parsed.stream and not mixed:
+        rows += _huffman_rows(parsed.stream)
     return LayerReport(rows)
 
 
 def _row(part: str, size: int, **more: object) -> dict[str, object]:
-    return {"part": part, "bytes": size, "entries": 0, "nonzeros": 0, "note": "", **more}
+    columns = ("floats", "places", "values", "entries", "nonzeros")
+    return {"part": part, "bytes": size, **dict.fromkeys(columns, 0), "note": "", **more}
 
 
 def _costs(parsed: Parsed, coded: Sequence[Coded]) -> Iterator[tuple[int, int]]:
@@ -76,5 +101,22 @@ def _costs(parsed: Parsed, coded: Sequence[Coded]) -> Iterator[tuple[int, int]]:
         values = len(parsed.stream)
         if count + 1 < len(matrices):
             values = len(encode(matrices[: count + 1], above[: count + 1], coder=coder))
+        places = min(places, values)
         yield places - before, values - places
         before = values
+
+
+def _huffman_rows(stream: bytes) -> list[dict[str, object]]:
+    """The three parts of :mod:`nnopt_course.compression.deep_compression`."""
+    reader = Reader(stream)
+    gaps = 0
+    if reader.number():
+        bits, _, kinds = reader.number(), reader.number(), reader.number()
+        reader.take(((1 << bits) + 1) // 2 + (kinds + 1) // 2)
+        gaps = reader.number()
+    values = len(stream) - reader.at - gaps
+    return [
+        _row("all code lengths", reader.at),
+        _row("all gaps", gaps, places=gaps),
+        _row("all values", values, values=values),
+    ]
