@@ -39,8 +39,6 @@ Taught in: part 7, a compressed file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 __all__ = ["ONE", "Decoder", "Encoder", "decode", "encode"]
@@ -57,7 +55,7 @@ class Encoder:
 
     Example:
         >>> encoder = Encoder()
-        >>> encoder.code([ONE // 2] * 8, [0, 1, 0, 0, 0, 0, 0, 1])
+        >>> [encoder.bit(ONE // 2, bit) for bit in (0, 1, 0, 0, 0, 0, 0, 1)]
         [0, 1, 0, 0, 0, 0, 0, 1]
         >>> encoder.finish().hex()
         'be'
@@ -67,29 +65,28 @@ class Encoder:
         self._low, self._high = 0, _ALL
         self._bytes = bytearray()
 
-    def code(self, probabilities: Sequence[int], bits: Sequence[int]) -> Sequence[int]:
-        """Add bits.
+    def bit(self, p: int, bit: int) -> int:
+        """Add a bit.
 
         Args:
-            probabilities: of a 1, each in 1 … 65,535.
-            bits: as many zeros and ones.
+            p: the probability of a 1, in 1 … 65,535.
+            bit: 0 or 1.
 
         Returns:
-            The bits.
+            The bit.
         """
-        low, high, out = self._low, self._high, self._bytes
-        for p, bit in zip(probabilities, bits, strict=True):
-            middle = low + ((high - low) * p >> 16)
-            if bit:
-                high = middle
-            else:
-                low = middle + 1
-            while not (low ^ high) & _TOP:
-                out.append(high >> 24)
-                low = low << 8 & _ALL
-                high = high << 8 & _ALL | 255
+        low, high = self._low, self._high
+        middle = low + ((high - low) * p >> 16)
+        if bit:
+            high = middle
+        else:
+            low = middle + 1
+        while not (low ^ high) & _TOP:
+            self._bytes.append(high >> 24)
+            low = low << 8 & _ALL
+            high = high << 8 & _ALL | 255
         self._low, self._high = low, high
-        return bits
+        return bit
 
     def finish(self) -> bytes:
         """All bytes. Nothing can be added afterwards."""
@@ -108,7 +105,8 @@ class Decoder:
         data: what :meth:`Encoder.finish` returned.
 
     Example:
-        >>> Decoder(bytes.fromhex("be")).code([ONE // 2] * 8)
+        >>> decoder = Decoder(bytes.fromhex("be"))
+        >>> [decoder.bit(ONE // 2) for _ in range(8)]
         [0, 1, 0, 0, 0, 0, 0, 1]
     """
 
@@ -118,77 +116,33 @@ class Decoder:
         self._next = 4
         self._number = int.from_bytes(self._data[:4], "big")
 
-    def code(self, probabilities: Sequence[int], bits: object = None) -> list[int]:
-        """Read bits.
+    def bit(self, p: int, bit: object = None) -> int:
+        """Read a bit.
 
         Args:
-            probabilities: of a 1, each in 1 … 65,535.
-            bits: not used; there so that one model can drive an encoder and a decoder.
+            p: the probability of a 1, in 1 … 65,535.
+            bit: not used; there so that one model can drive an encoder and a decoder.
 
         Returns:
-            As many zeros and ones.
+            0 or 1.
 
         Raises:
             ValueError: the data ended before.
         """
-        found = []
-        low, high, number = self._low, self._high, self._number
-        for p in probabilities:
-            middle = low + ((high - low) * p >> 16)
-            if number <= middle:
-                high = middle
-                found.append(1)
-            else:
-                low = middle + 1
-                found.append(0)
-            while not (low ^ high) & _TOP:
-                low = low << 8 & _ALL
-                high = high << 8 & _ALL | 255
-                number = number << 8 & _ALL | self._byte()
-        self._low, self._high, self._number = low, high, number
-        return found
-
-    def code_chain(
-        self, start: Sequence[int], step: Sequence[Sequence[int]], squash: Sequence[int], most: int
-    ) -> list[int]:
-        """Read bits whose probabilities depend on the bits before them.
-
-        Of bit i, after ``count / 2`` ones, the last bit being ``last``, the probability is
-        ``squash[start[i] + step[i][count + last]]``.
-
-        Args:
-            start: (n,) integers.
-            step: n tables.
-            squash: table of probabilities.
-            most: where ``count`` stops.
-
-        Returns:
-            n zeros and ones.
-
-        Raises:
-            ValueError: the data ended before.
-        """
-        found = []
-        low, high, number = self._low, self._high, self._number
-        count = last = 0
-        for base, table in zip(start, step, strict=True):
-            p = squash[base + table[count + last]]
-            middle = low + ((high - low) * p >> 16)
-            if number <= middle:
-                high = middle
-                found.append(1)
-                last = 1
-                if count < most:
-                    count += 2
-            else:
-                low = middle + 1
-                found.append(0)
-                last = 0
-            while not (low ^ high) & _TOP:
-                low = low << 8 & _ALL
-                high = high << 8 & _ALL | 255
-                number = number << 8 & _ALL | self._byte()
-        self._low, self._high, self._number = low, high, number
+        low, high = self._low, self._high
+        middle = low + ((high - low) * p >> 16)
+        if self._number <= middle:
+            found, high = 1, middle
+        else:
+            found, low = 0, middle + 1
+        while not (low ^ high) & _TOP:
+            if self._next >= len(self._data):
+                raise ValueError(f"the data ends too early, after {len(self._data) - 4} bytes")
+            low = low << 8 & _ALL
+            high = high << 8 & _ALL | 255
+            self._number = self._number << 8 & _ALL | self._data[self._next]
+            self._next += 1
+        self._low, self._high = low, high
         return found
 
     def finish(self) -> None:
@@ -200,12 +154,6 @@ class Decoder:
         rest = len(self._data) - 4 - self._next
         if rest > 0:
             raise ValueError(f"expected the end of the data; {rest} bytes are left over")
-
-    def _byte(self) -> int:
-        if self._next >= len(self._data):
-            raise ValueError(f"the data ends too early, after {len(self._data) - 4} bytes")
-        self._next += 1
-        return self._data[self._next - 1]
 
 
 def encode(bits: np.ndarray, probabilities: np.ndarray) -> bytes:
@@ -234,7 +182,8 @@ def encode(bits: np.ndarray, probabilities: np.ndarray) -> bytes:
             f"{bits.dtype}"
         )
     encoder = Encoder()
-    encoder.code(probabilities.tolist(), bits.tolist())
+    for p, bit in zip(probabilities.tolist(), bits.tolist(), strict=True):
+        encoder.bit(p, bit)
     return encoder.finish()
 
 
@@ -259,7 +208,7 @@ def decode(data: bytes, probabilities: np.ndarray) -> np.ndarray:
     probabilities = np.asarray(probabilities)
     _check_probabilities(probabilities)
     decoder = Decoder(data)
-    bits = decoder.code(probabilities.tolist())
+    bits = [decoder.bit(p) for p in probabilities.tolist()]
     decoder.finish()
     return np.array(bits, np.uint8)
 

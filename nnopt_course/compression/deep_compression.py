@@ -1,7 +1,5 @@
 """A sparse matrix as Deep Compression writes it: gaps and values, each by Huffman's code.
 
-The same signature as :mod:`~nnopt_course.compression.context_mixing`.
-
 The file, numbers as in :mod:`~nnopt_course.compression.numbers`: how many gaps; if there are any,
 the bits of a gap; the smallest value, doubled (and 1 less than that of its size if it is negative);
 how many values there are from the smallest to the largest; lengths of the gaps' codes, of the

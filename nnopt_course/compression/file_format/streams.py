@@ -15,8 +15,6 @@ from math import prod
 import numpy as np
 
 from nnopt_course.compression import context_mixing, deep_compression
-from nnopt_course.compression.file_format.reader import Reader
-from nnopt_course.compression.numbers import write_number
 
 __all__ = ["CODERS", "decode", "encode"]
 
@@ -40,8 +38,7 @@ def encode(matrices: Sequence[np.ndarray], above: Sequence[int], *, coder: str) 
     if not matrices:
         return b""
     if coder == "context_mixing":
-        parts = [context_mixing.encode(m, above=a) for m, a in zip(matrices, above, strict=True)]
-        return b"".join(write_number(len(part)) + part for part in parts)
+        return context_mixing.encode(matrices, above=above)
     return deep_compression.encode(np.concatenate([matrix.ravel() for matrix in matrices]))
 
 
@@ -65,11 +62,7 @@ def decode(data: bytes, shapes: Shapes, above: Sequence[int], *, coder: str) -> 
             raise ValueError(f"expected the end of the data; {len(data)} bytes are left over")
         return []
     if coder == "context_mixing":
-        reader = Reader(data)
-        found = [context_mixing.decode(reader.take(reader.number()), shape) for shape in shapes]
-        if reader.rest():
-            raise ValueError("expected the end of the data; bytes are left over")
-        return found
+        return context_mixing.decode(data, shapes, above=above)
     sizes = list(map(prod, shapes))
     flat = deep_compression.decode(data, (sum(sizes),))
     parts = np.split(flat, np.cumsum(sizes)[:-1])

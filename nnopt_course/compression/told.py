@@ -1,0 +1,78 @@
+"""What has been told of a matrix so far: what the next question may know.
+
+Taught in: part 7, a compressed file.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["Told"]
+
+#: How many rows back a row is compared with others.
+_BACK = 256
+#: Around a pixel, this far.
+_REACH = 3
+
+
+class Told:
+    """A matrix of the columns that have anything, row by row.
+
+    Args:
+        height: how many rows it has.
+        width: how many columns have anything.
+        above: how many rows before a row the one above is; 0: none is.
+        ordered: the columns are sorted by the row of their first entry.
+        before: (rows, columns) signs of the last matrix of more than one row; None: there is none.
+
+    Attributes:
+        sizes: (height, width) values, cut to −7 … 7.
+        signs: (height, width) −1, 0, 1.
+        counts: of each row, how many are not zero.
+        filled: (width,) of each column, how many are not zero.
+        single: it has one row only.
+        image: it has a row above.
+    """
+
+    def __init__(
+        self, height: int, width: int, above: int, ordered: bool, before: np.ndarray | None
+    ) -> None:
+        self.single, self.image = height == 1, above > 0
+        self.above, self.ordered = above, ordered
+        self.sizes = np.zeros((height, width), np.int64)
+        self.signs = np.zeros((height, width))
+        self.counts = [0] * height
+        self.filled = np.zeros(width, np.int64)
+        fits = before is not None and before.shape[1] == height > 1
+        self._before = before if fits else None
+        around = range(-_REACH, _REACH + 1)
+        area = [
+            (i * above - j, _REACH + 1 - max(i, abs(j))) for i in range(_REACH + 1) for j in around
+        ]
+        self._area = [(back, near) for back, near in area if back > 0] if above else []
+
+    def row(self, r: int) -> np.ndarray:
+        """A row; zeros if it is outside."""
+        inside = 0 <= r < len(self.sizes)
+        return self.sizes[r] if inside else np.zeros(self.filled.size, np.int64)
+
+    def around(self, r: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows around row r that have been told, and how near each is, 1 to 3."""
+        inside = [(r - back, near) for back, near in self._area if back <= r]
+        rows, near = zip(*inside, strict=True) if inside else ((), ())
+        return self.sizes[list(rows)], np.array(near, np.int64)
+
+    def past(self, r: int) -> slice:
+        """The rows with which row r is compared."""
+        return slice(max(0, r - _BACK), r)
+
+    def alike(self, r: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """How row r, a neuron of the matrix before, is like each row of the past, or None.
+
+        Two neurons are alike if they read the same: the numbers of inputs that both read, and of
+        those with the same sign less those with the other.
+        """
+        if self._before is None:
+            return None
+        own, others = self._before[:, r], self._before[:, self.past(r)]
+        return np.abs(own) @ np.abs(others), own @ others
