@@ -39,9 +39,11 @@ Taught in: part 7, a compressed file.
 
 from __future__ import annotations
 
+from math import log2
+
 import numpy as np
 
-__all__ = ["ONE", "Decoder", "Encoder", "decode", "encode"]
+__all__ = ["ONE", "Decoder", "Encoder", "Meter", "decode", "encode"]
 
 #: Certainty, in units of probability.
 ONE = 1 << 16
@@ -154,6 +156,28 @@ class Decoder:
         rest = len(self._data) - 4 - self._next
         if rest > 0:
             raise ValueError(f"expected the end of the data; {rest} bytes are left over")
+
+
+class Meter:
+    """What bits cost, in place of an encoder that writes them.
+
+    Attributes:
+        bits: the cost so far.
+
+    Example:
+        >>> meter = Meter()
+        >>> _ = meter.bit(ONE // 2, 0), meter.bit(ONE // 4, 1), meter.bit(ONE - 1, 1)
+        >>> round(meter.bits, 3)
+        3.0
+    """
+
+    def __init__(self) -> None:
+        self.bits = 0.0
+
+    def bit(self, p: int, bit: int) -> int:
+        """Add −log₂ of the probability that a bit had; as :meth:`Encoder.bit`."""
+        self.bits -= log2((p if bit else ONE - p) / ONE)
+        return bit
 
 
 def encode(bits: np.ndarray, probabilities: np.ndarray) -> bytes:

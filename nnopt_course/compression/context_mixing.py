@@ -42,15 +42,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnopt_course.compression.arithmetic import ONE, Decoder, Encoder
+from nnopt_course.compression.arithmetic import ONE, Decoder, Encoder, Meter
 from nnopt_course.compression.magnitudes import Magnitudes
 from nnopt_course.compression.mixing import Mixer
 from nnopt_course.compression.places import Places
 from nnopt_course.compression.told import Told
 
-__all__ = ["decode", "encode", "in_order"]
+__all__ = ["costs", "decode", "encode", "in_order"]
 
 Shapes = Sequence[tuple[int, int]]
+Coder = Encoder | Decoder | Meter
 
 
 def encode(matrices: Sequence[np.ndarray], *, above: Sequence[int] | int = 0) -> bytes:
@@ -132,6 +133,35 @@ def decode(data: bytes, shapes: Shapes, *, above: Sequence[int] | int = 0) -> li
     return found
 
 
+def costs(
+    matrices: Sequence[np.ndarray], *, above: Sequence[int] | int = 0
+) -> list[tuple[float, float]]:
+    """How many bits :func:`encode` spends on each matrix.
+
+    Args:
+        matrices: as for :func:`encode`.
+        above: as for :func:`encode`.
+
+    Returns:
+        For each matrix, the bits that say where it is not zero, and those that say what it is
+        there. Together, they are the length of the coded bytes but for a rounding at the end.
+
+    Example:
+        >>> [(places, values)] = costs([np.diag([1, 2, 3])])
+        >>> round(places, 1), round(values, 1), 8 * len(encode([np.diag([1, 2, 3])]))
+        (15.7, 9.5, 32)
+    """
+    matrices = [_checked(np.asarray(matrix)) for matrix in matrices]
+    places, values = Meter(), Meter()
+    stream = _Stream(places, [matrix.shape for matrix in matrices], values)
+    found = []
+    for matrix, line in zip(matrices, _lines(above, len(matrices)), strict=True):
+        before = places.bits, values.bits
+        stream.code(matrix, line, known=True)
+        found.append((places.bits - before[0], values.bits - before[1]))
+    return found
+
+
 def in_order(matrix: np.ndarray) -> np.ndarray:
     """In which order columns take the fewest bytes: by the row of their first entry.
 
@@ -157,12 +187,12 @@ def in_order(matrix: np.ndarray) -> np.ndarray:
 class _Stream:
     """Matrices that are told, or listened to: both go the same way, through the same questions."""
 
-    def __init__(self, coder: Encoder | Decoder, shapes: Shapes) -> None:
+    def __init__(self, coder: Coder, shapes: Shapes, values: Coder | None = None) -> None:
         wide = max((shape[1] for shape in shapes), default=0)
         self._coder = coder
         self._flags = Mixer([130, 66], [20_000] * 2, rate=13)
         self._places = Places(coder, wide)
-        self._magnitudes = Magnitudes(coder, wide)
+        self._magnitudes = Magnitudes(values or coder, wide)
         self._before: np.ndarray | None = None
 
     def code(self, x: np.ndarray, above: int, *, known: bool) -> None:

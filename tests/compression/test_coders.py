@@ -245,3 +245,13 @@ def test_the_bytes_of_the_format_do_not_change(coder, expected):
     row, column = np.indices((12, 9))
     matrix = np.where((row * row + 3 * column) % 7 == 1, (row * 5 + column) % 11 - 5, 0)
     assert coder.encode(matrix).hex() == expected
+
+
+def test_costs_are_those_of_the_bytes():
+    one, other = lenet_like(), lenet_like(seed=1)[:200, :50]
+    bits = context_mixing.costs([one, np.zeros((1, 5), int), other], above=[28, 0, 0])
+    size = 8 * len(context_mixing.encode([one, np.zeros((1, 5), int), other], above=[28, 0, 0]))
+    assert np.sum(bits) - 8 < size < 1.001 * np.sum(bits) + 40
+    assert bits[1][1] == 0  # Zeros have no signs and no sizes.
+    places, values = bits[0]
+    assert values < 3 * np.count_nonzero(one) < places

@@ -5,13 +5,13 @@ Taught in: part 7, the file format.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from nnopt_course.compression.context_mixing import costs
 from nnopt_course.compression.file_format.contents import MAX_PARAMETERS, Parsed, decoded, parse
 from nnopt_course.compression.file_format.reader import Reader
-from nnopt_course.compression.file_format.streams import encode
 from nnopt_course.compression.file_format.values import NAMES, Coded, restore
 from nnopt_course.layer_report import LayerReport
 
@@ -21,10 +21,9 @@ __all__ = ["inspect"]
 def inspect(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> LayerReport:
     """The parts of a file and their bytes.
 
-    All arrays' integers are one stream, and a coder goes on learning from one to the next. So with
-    context mixing, what an array's integers cost is by how much the stream is longer with them; of
-    that, *places* is what it takes to say which are not zero. Huffman's code has tables, gaps and
-    values of all arrays together.
+    All arrays' integers are one stream. With context mixing, what an array's integers cost is known
+    from the probabilities of their bits; *places* say which are not zero, *values* what these are.
+    Huffman's code has tables, gaps and values of all arrays together.
 
     Args:
         data: a packed model.
@@ -89,21 +88,16 @@ def _row(part: str, size: int, **more: object) -> dict[str, object]:
     return {"part": part, "bytes": size, **dict.fromkeys(columns, 0), "note": "", **more}
 
 
-def _costs(parsed: Parsed, coded: Sequence[Coded]) -> Iterator[tuple[int, int]]:
+def _costs(parsed: Parsed, coded: Sequence[Coded]) -> list[tuple[int, int]]:
     """Bytes of each array's integers: where they are not zero, and what they are there."""
     told = [i for i, each in enumerate(coded) if each.has_integers]
-    matrices = [coded[i].integers for i in told]
-    above = [parsed.places[i].above for i in told]
-    coder, before = parsed.contents.coder, 0
-    for count, matrix in enumerate(matrices):
-        masked = [*matrices[:count], (matrix != 0).astype(np.int32)]
-        places = len(encode(masked, above[: count + 1], coder=coder))
-        values = len(parsed.stream)
-        if count + 1 < len(matrices):
-            values = len(encode(matrices[: count + 1], above[: count + 1], coder=coder))
-        places = min(places, values)
-        yield places - before, values - places
-        before = values
+    bits = costs([coded[i].integers for i in told], above=[parsed.places[i].above for i in told])
+    if not told:
+        return []
+    # In whole bytes that add up: what is a half at one end is missing at the next.
+    shares = np.cumsum(np.ravel(bits)) / max(np.sum(bits), 1) * len(parsed.stream)
+    sizes = np.diff(np.rint(shares).astype(int), prepend=0)
+    return [tuple(pair) for pair in sizes.reshape(-1, 2).tolist()]
 
 
 def _huffman_rows(stream: bytes) -> list[dict[str, object]]:
