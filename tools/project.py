@@ -19,6 +19,7 @@ KERAS_MODULES = frozenset(
         "compression.container",
         "compression.epochs",
         "compression.keras_builder",
+        "compression.normalization",
         "compression.pipeline",
         "compression.search",
         "compression.stages",

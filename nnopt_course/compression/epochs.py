@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from tqdm.std import tqdm
 
+from nnopt_course.compression.normalization import refresh_statistics
 from nnopt_course.compression.setting import Setting, image_shape
 from nnopt_course.distillation import DistillationLoss, soft_targets
 from nnopt_course.evaluation.accuracy import predictor
@@ -126,6 +127,8 @@ def train_epochs(
 ) -> None:
     """Train a model, in place, and show one progress bar.
 
+    In the end, the statistics of batch normalization are measured anew.
+
     Args:
         model: a built Keras 3 model whose output is (n, classes).
         setting: the data; validation examples are not touched.
@@ -158,6 +161,7 @@ def train_epochs(
                 )
             bar.set_postfix({"loss": reached}, refresh=False)
             bar.update()
+    refresh_statistics(model, setting.train.x, batch_size=setting.batch_size)
 
 
 def ends_in_softmax(model: Any) -> bool:
