@@ -25,7 +25,7 @@ groups, with their first weights:
    this has more than one row. h is the sum over the rows i from max(0, r − 256) to r − 1 with
    x(i,c) ≠ 0 of the number of rows of y in which both columns r and i are not zero
 5. (10,000) the wider neighborhood: min(v, 15) + 16·[there is an ``above``], with v how many of
-   x(r − i·above + j, c) are not zero, over i = 0 … 3 and j = −3 … 3 with max(i, |j|) ≥ 2 and
+   x(r − i·above + j, c) are not zero, over i = 0 … 3 and j = −3 … 3 with max(i, \|j\|) ≥ 2 and
    i·above − j > 0 (a row counts again if it is met again)
 
 Taught in: part 7, a compressed file.

@@ -117,7 +117,7 @@ def prune(
             That needs a score which asks for no training.
         learning_rate: where Adam's rate begins, or a function from progress to the rate.
         schedule: :func:`~nnopt_course.pruning.schedules.exponential` or ``polynomial``, or any
-            function (sparsity, *, start, end, initial) → schedule.
+            function ``(sparsity, *, start, end, initial) → schedule``.
         span: between which parts of the training weights go, 0 ≤ a < b ≤ 1.
         options: ``score``: a function from the model that trains to the score, such as
             :func:`moments` (the default) or ``lambda model: magnitude``; ``allocation`` (global by

@@ -19,25 +19,10 @@ from nnopt_course.compression.file_format.reader import Reader
 from nnopt_course.compression.file_format.streams import CODERS, decode, encode
 from nnopt_course.compression.file_format.structure import read_structure, write_structure
 from nnopt_course.compression.file_format.tensors import Tensor, tensors
-from nnopt_course.compression.file_format.values import (
-    Coded,
-    read_side,
-    represent,
-    restore,
-)
+from nnopt_course.compression.file_format.values import Coded, read_side, represent, restore
 from nnopt_course.compression.numbers import write_number
 
-__all__ = [
-    "MAX_PARAMETERS",
-    "Contents",
-    "Parsed",
-    "Tensor",
-    "decoded",
-    "parse",
-    "read",
-    "tensors",
-    "write",
-]
+__all__ = ["MAX_PARAMETERS", "Contents", "Parsed", "decoded", "parse", "read", "write"]
 
 #: What a file may declare, unless one says otherwise: 256 MiB of float32.
 MAX_PARAMETERS = 1 << 26
