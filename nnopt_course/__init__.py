@@ -1,8 +1,9 @@
-"""Make a neural network small and fast: pruning, weight transfer, quantization.
+"""Make a neural network small and fast: pruning, weight transfer, quantization, compression.
 
 The package is read in the direction in which data flows::
 
-    data → models → training → (pruning | transfer | quantization) → evaluation → plotting
+    data → models → training → (pruning | transfer | quantization) → compression
+                             → evaluation → plotting
 
 - :mod:`nnopt_course.data`: MNIST, bundled and checked
 - :mod:`nnopt_course.models`: the three networks of the course, trained once and cached
@@ -13,6 +14,9 @@ The package is read in the direction in which data flows::
 - :mod:`nnopt_course.transfer`: a trained network on another runtime, and the proof that it is the
     same
 - :mod:`nnopt_course.quantization`: floats to integers
+- :mod:`nnopt_course.distillation` and :mod:`nnopt_course.shifts`: learn from a teacher, and from
+  images that move
+- :mod:`nnopt_course.compression`: all of it in one file of a few kilobytes
 - :mod:`nnopt_course.evaluation`: error, flips, bytes, sparsity, operations, latency: one report
 - :mod:`nnopt_course.plotting`: arrays to figures
 - :mod:`nnopt_course.tfmot_bridge`: to and from TensorFlow's own toolkit

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
 import typer
@@ -21,6 +22,7 @@ __all__ = ["compress", "inspect", "run"]
 ENDING = ".nnopt"
 UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1_000_000, "kib": 1024, "mib": 1024**2}
 
+T = TypeVar("T")
 PackedFile = Annotated[
     Path, typer.Argument(metavar="FILE", help=f"A file of nnopt compress: FILE{ENDING}.")
 ]
@@ -135,7 +137,7 @@ def inspect(file: PackedFile) -> None:
     from nnopt_course.compression.file_format.inspection import inspect as parts
 
     with refusals():
-        report = parts(_packed(file))
+        report = _read(file, parts)
     typer.echo(report)
     typer.echo(f"{file.name}: {file.stat().st_size:,} bytes")
 
@@ -160,11 +162,11 @@ def run(
     with refusals():
         if output is not None:
             require_other_file(file, output, endings=(".npy",))
-        data, x = _packed(file), inputs(images)
+        x = inputs(images)
         from nnopt_course.compression.container import unpack
         from nnopt_course.evaluation.accuracy import logits
 
-        model = unpack(data)
+        model = _read(file, unpack)
         require_finite_images(check_images(x, tuple(model.inputs[0].shape[1:])))
         answers = logits(model, x.astype(np.float32))
         if output is not None:
@@ -230,7 +232,11 @@ def _labels(y: np.ndarray) -> np.ndarray:
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
-def _packed(file: Path) -> bytes:
+def _read(file: Path, make: Callable[[bytes], T]) -> T:
+    """What a function makes of a file's bytes; an error names the file."""
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
-    return file.read_bytes()
+    try:
+        return make(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
