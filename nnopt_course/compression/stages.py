@@ -31,12 +31,14 @@ Taught in: part 7, putting it together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from nnopt_course.compression.epochs import Rate, adam, steps_in, train_epochs
 from nnopt_course.compression.setting import Setting
+from nnopt_course.compression.unit_order import sort_units
 from nnopt_course.evaluation.sparsity import overall
 from nnopt_course.patterns import select
 from nnopt_course.pruning import iterative, one_shot
@@ -58,6 +60,7 @@ __all__ = [
     "Stage",
     "level",
     "moments",
+    "order",
     "prune",
     "quantize_aware",
     "share",
@@ -169,12 +172,21 @@ def shrink(**options: Any) -> Stage:
     return lambda model, setting: shrinking.shrink(model, **options).model
 
 
+def order() -> Stage:
+    """Sort neurons and channels, so that the file is smaller and the answers stay the same.
+
+    See :func:`~nnopt_course.compression.unit_order.sort_units`.
+    """
+    return lambda model, setting: sort_units(model)
+
+
 def level(
     rule: LevelRule | None = None,
     epochs: int = 2,
     *,
     learning_rate: float | Rate = 1e-3,
     bias_rule: LevelRule | None = None,
+    pace: float = 0.1,
 ) -> Stage:
     """Move weights to few levels and train both. Batch normalization is folded first.
 
@@ -183,12 +195,15 @@ def level(
         epochs: passes over the training examples; 0 rounds and does not train.
         learning_rate: where Adam's rate begins, or a function from progress to the rate.
         bias_rule: from a bias to its levels; four bits if ``None``.
+        pace: how fast levels move, as a fraction of the learning rate. A step that moves as fast as
+            the weights carries all of them over their thresholds and back.
     """
     rule, bias_rule = rule or uniform(3), bias_rule or uniform(4)
 
     def stage(model: Any, setting: Setting) -> Any:
         leveled = put_on_levels(_folded(model), rule, bias_rule=bias_rule)
-        trained = _trained(leveled, setting, epochs, learning_rate, "level")
+        wrap = partial(leveled.optimizer, pace=pace)
+        trained = _trained(leveled.model, wrap, setting, epochs, learning_rate, "level")
         return _on_exact_steps(trained, leveled.levels)
 
     return stage
@@ -211,7 +226,7 @@ def share(
 
     def stage(model: Any, setting: Setting) -> Any:
         shared = share_kernels(_folded(model), clusters, **options)
-        return _trained(shared, setting, epochs, learning_rate, "share")
+        return _trained(shared.model, shared.optimizer, setting, epochs, learning_rate, "share")
 
     return stage
 
@@ -241,14 +256,19 @@ def quantize_aware(
 
 
 def _trained(
-    started: Any, setting: Setting, epochs: int, learning_rate: float | Rate, name: str
+    model: Any,
+    wrap: Callable[[Any], Any],
+    setting: Setting,
+    epochs: int,
+    learning_rate: float | Rate,
+    name: str,
 ) -> Any:
     """What is left of shared values after training them."""
     if epochs == 0:
-        return started.model
-    optimizer = started.optimizer(adam(learning_rate, steps_in(setting, epochs)))
-    train_epochs(started.model, setting, epochs=epochs, optimizer=optimizer, name=name)
-    return clone(started.model)
+        return model
+    optimizer = wrap(adam(learning_rate, steps_in(setting, epochs)))
+    train_epochs(model, setting, epochs=epochs, optimizer=optimizer, name=name)
+    return clone(model)
 
 
 def _on_exact_steps(model: Any, levels: Mapping[str, Levels]) -> Any:

@@ -86,13 +86,28 @@ class Levels:
         """The levels, (k,) float32, in the order of the basis."""
         return self.basis @ self.parameters + np.float32(0)  # 0.0, never −0.0.
 
-    def relative(self) -> Levels:
+    def relative(self, pace: float = 1.0) -> Levels:
         """The same levels, with parameters that are all 1: a step of 0.001 is then 0.1 percent.
 
         So levels may be trained with the learning rate of the weights, however small they are. A
         parameter that is zero stays so.
+
+        Args:
+            pace: how fast the levels move: with 0.1 the parameters are all 10, and a step of 0.001
+                is 0.01 percent. Above 0.
+
+        Raises:
+            ValueError: the pace is out of range.
+
+        Example:
+            >>> levels = Levels([[-1], [0], [1]], [0.5]).relative(0.1)
+            >>> levels.parameters.tolist(), levels.values.tolist()
+            ([10.0], [-0.5, 0.0, 0.5])
         """
-        return Levels(self.basis * self.parameters, np.ones_like(self.parameters))
+        if not 0 < pace < np.inf:
+            raise ValueError(f"pace must be above 0 and finite; received {pace}")
+        parameters = np.full_like(self.parameters, 1.0 / pace)
+        return Levels(self.basis * self.parameters / parameters, parameters)
 
     def project(self, w: np.ndarray) -> Codebook:
         """Each weight on the nearest level; on the lower one, if two are as near.

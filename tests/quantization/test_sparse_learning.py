@@ -225,6 +225,22 @@ def test_biases_get_levels_of_their_own_if_asked():
     assert "hidden/bias" not in put_on_levels(model).levels
 
 
+@pytest.mark.parametrize("pace", [1.0, 0.1])
+def test_a_slower_pace_slows_the_levels_and_not_the_weights(pace):
+    """Adam's first step moves everything by the learning rate: levels by a pace of it."""
+    model, y = linear_model()
+    leveled = put_on_levels(model, uniform(3))
+    optimizer = leveled.optimizer(keras.optimizers.Adam(0.01), pace=pace)
+    leveled.model.compile(optimizer, "mse")
+    before = np.unique(kernels(leveled.model)["only/kernel"])
+    leveled.model.fit(X, y, batch_size=len(X), verbose=0)
+    after = np.unique(kernels(leveled.model)["only/kernel"])
+    moved = np.abs(after - before) / np.abs(before).max()
+    np.testing.assert_allclose(moved, 0.01 * pace * np.array([3, 2, 1, 0, 1, 2, 3]) / 3, atol=1e-5)
+    with pytest.raises(ValueError, match="pace must be above 0 and finite; received 0"):
+        leveled.optimizer(keras.optimizers.Adam(), pace=0)
+
+
 def test_a_bias_of_zeros_stays_so():
     leveled = put_on_levels(small(), bias_rule=uniform(4))
     fit(compiled(leveled, keras.optimizers.SGD(0.1)), epochs=1)

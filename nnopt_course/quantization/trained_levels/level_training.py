@@ -59,15 +59,20 @@ class Leveled:
     latent: dict[str, np.ndarray]
     report: LayerReport
 
-    def optimizer(self, optimizer: Any) -> CodebookOptimizer:
+    def optimizer(self, optimizer: Any, *, pace: float = 1.0) -> CodebookOptimizer:
         """The optimizer to compile :attr:`model` with: it trains latent weights and levels.
 
-        Levels move with the learning rate as a fraction of what they are.
+        Levels move with the learning rate as a fraction of what they are. A level carries many
+        weights, so it may have to move more slowly than they do.
 
         Args:
             optimizer: any new Keras 3 optimizer.
+            pace: of the levels, see
+                :meth:`~nnopt_course.quantization.sparse_learning.Levels.relative`.
         """
-        named = {path: (each.relative(), self.latent[path]) for path, each in self.levels.items()}
+        named = {
+            path: (each.relative(pace), self.latent[path]) for path, each in self.levels.items()
+        }
         return with_codebooks(optimizer, self.model, named, latent=True)
 
 
