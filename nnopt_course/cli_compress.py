@@ -22,6 +22,9 @@ __all__ = ["compress", "inspect", "run"]
 ENDING = ".nnopt"
 UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1_000_000, "kib": 1024, "mib": 1024**2}
 
+#: What of the ledger fits on a line.
+SHOWN = ("val_error_percent", "flips", "bytes", "ratio", "latency_us")
+
 T = TypeVar("T")
 PackedFile = Annotated[
     Path, typer.Argument(metavar="FILE", help=f"A file of nnopt compress: FILE{ENDING}.")
@@ -122,7 +125,7 @@ def compress(
             raise ValueError(str(error)) from error
         with whole_file(output) as beside:
             beside.write_bytes(small.data)
-    typer.echo(f"\n{small.ledger}\n")
+    typer.echo(f"\n{small.ledger.only(*SHOWN)}\n")
     typer.echo(f"chosen: {small.name}")
     typer.echo(f"{model.name}: {model.stat().st_size:,} bytes")
     typer.echo(f"written: {output}, {len(small.data):,} bytes")

@@ -225,7 +225,10 @@ def require_fits(model: Any, setting: Setting) -> None:
         raise ValueError(f"expected a model whose output is (n, classes); received {output}")
     for name in ("train", "validation"):
         split = getattr(setting, name)
-        check_images(split.x, tuple(model.inputs[0].shape[1:]))
+        try:
+            check_images(split.x, tuple(model.inputs[0].shape[1:]))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
         if split.y.max() >= output[1]:
             raise ValueError(
                 f"{name}: labels must be in [0, {output[1]}), one for each output of the model; "

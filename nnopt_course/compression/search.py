@@ -119,7 +119,7 @@ def compress(
         max_loss: by how many percentage points the validation error may be above the given
             model's. The smallest file within it is chosen.
         effort: how long it may take.
-        tell: is given a line for every file that was tried.
+        tell: is given a line for the model as it is, and for every file that was tried.
 
     Returns:
         The file, its model, and a ledger of all that was tried; ``name`` is the row that was
@@ -136,12 +136,13 @@ def compress(
     require_fits(model, setting)
     start = _candidate(START, model, setting, seconds=0.0)
     goal = replace(goal, limit=math.inf if max_loss is None else start.error + max_loss)
+    tell = tell or (lambda line: None)
+    tell(str(start))
     found = [start]
     if goal.asks_for_more(start):
         for candidate in _rounds(model, setting, goal, effort):
             found.append(candidate)
-            if tell:
-                tell(str(candidate))
+            tell(str(candidate))
     chosen = goal.best(found)
     times = timed({START: model, chosen.row["name"]: chosen.model}, setting)
     return Compressed(chosen.model, chosen.data, _table(found, times), chosen.row["name"])
