@@ -156,15 +156,21 @@ class CortexRunner(Runner):
 
         super().__init__(about, run, self._call)
 
-    def cost(self, x: np.ndarray) -> Cost:
+    def cost(self, x: np.ndarray, *, first: bool = False) -> Cost:
         """Count what one prediction takes.
 
         Args:
             x: one image, ``(1, *input_shape)``.
+            first: the first one after the chip was switched on: it unpacks a packed network.
 
         Returns:
             The :class:`Cost`. Instructions vary a little from image to image, bytes do not.
         """
+        if first:
+            return CortexRunner(self._program)._cost(x, warm=False)
+        return self._cost(x, warm=True)
+
+    def _cost(self, x: np.ndarray, *, warm: bool) -> Cost:
         counts: dict[tuple[int, int], int] = {}
         executed = [0]
 
@@ -174,7 +180,7 @@ class CortexRunner(Runner):
                 counts[key] = _instructions(bytes(chip.mem_read(address, size)))
             executed[0] += counts[key]
 
-        predict = self.prepared(x)
+        predict = self.prepared(x) if warm else lambda: self.run_raw(self._as_input(x))
         self._chip.mem_write(self._stack, bytes([_UNTOUCHED]) * _STACK)
         hook = self._chip.hook_add(self._unicorn.UC_HOOK_BLOCK, block)
         try:

@@ -20,7 +20,7 @@ from nnopt_course.operation_network import OperationNetwork
 from nnopt_course.quantization.integer import network as integer
 from nnopt_course.quantization.integer.litert_reader import from_litert
 from nnopt_course.transfer.targets import numpy_arrays
-from nnopt_course.transfer.targets.c import float32_calls, int8_calls
+from nnopt_course.transfer.targets.c import float32_calls, int8_calls, packed
 from nnopt_course.transfer.targets.c.calls import Piece, Site
 from nnopt_course.transfer.targets.c.memory import Block, place
 
@@ -34,8 +34,9 @@ def network_of(source: Any) -> OperationNetwork:
     """The network that shall become C.
 
     Args:
-        source: a Keras model (float32), the path of a full-int8 ``.tflite`` file (integers) or of a
-            ``.npz`` file of the NumPy target (float32), or one of the two kinds of network.
+        source: a Keras model (float32), the path of a full-int8 ``.tflite`` file (integers), of a
+            ``.npz`` file of the NumPy target (float32) or of a packed ``.nnopt`` file (which is
+            unpacked on the device), or a network.
 
     Raises:
         TypeError: it is none of these.
@@ -45,7 +46,7 @@ def network_of(source: Any) -> OperationNetwork:
     Example:
         >>> network_of("net.h5")
         Traceback (most recent call last):
-        ValueError: expected a .tflite or .npz file; received net.h5
+        ValueError: expected a .tflite, .npz or .nnopt file; received net.h5
     """
     if isinstance(source, OperationNetwork):
         return source
@@ -55,7 +56,9 @@ def network_of(source: Any) -> OperationNetwork:
             return from_litert(path)
         if path.suffix == ".npz":
             return numpy_arrays.Artifact(path).load().network
-        raise ValueError(f"expected a .tflite or .npz file; received {path}")
+        if path.suffix == packed.ENDING:
+            return packed.unpacked(path.read_bytes())
+        raise ValueError(f"expected a .tflite, .npz or .nnopt file; received {path}")
     # Last, for it needs Keras.
     from nnopt_course.transfer.float_network.keras_reader import from_keras
 
@@ -90,6 +93,9 @@ def write(network: OperationNetwork) -> str:
     """
     whole = isinstance(network, integer.Network)
     family = int8_calls.CALLS if whole else float32_calls.CALLS
+    unpacks = isinstance(network, packed.PackedNetwork)
+    if unpacks:
+        family = packed.calls(network)
     for operation in network.operations:
         if operation.kind not in family:
             raise ValueError(f"expected {', '.join(family)} to write in C; got {operation.kind}")
@@ -99,15 +105,20 @@ def write(network: OperationNetwork) -> str:
         for operation, site in zip(network.operations, sites, strict=True)
     ]
     body = [*_calls(network, pieces, sites), *_last_copy(network, sites)]
+    if unpacks:
+        body = ["if (!net_load())", "    return;", *body]
     used = "shared/copy" if any(line.startswith("copy(") for line in body) else None
     return "\n\n".join(
         [
             "/* A neural network, written by nnopt_course. No library, no heap: see net_predict "
             "below. */",
             f"#include <stdint.h>\n\ntypedef {'int8_t' if whole else 'float'} net_t;",
+            *([packed.settings(network)] if unpacks else []),
             *_kernels([name for piece in pieces for name in piece.kernels] + [used] * bool(used)),
+            *([packed.storage(network)] if unpacks else []),
             *(constant for piece in pieces for constant in piece.constants),
             _interface(network, memory),
+            *([packed.load(network, prod(_shapes(network)[network.output]))] if unpacks else []),
             "void net_predict(void)\n{\n" + "".join(f"    {line}\n" for line in body) + "}\n",
         ]
     )
