@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
 import typer
 
-from nnopt_course.cli_files import ModelFile, inputs, load, refusals, require_other_file
+from nnopt_course.cli_files import (
+    ModelFile,
+    arrays,
+    inputs,
+    load,
+    refusals,
+    require_other_file,
+)
 from nnopt_course.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -112,17 +121,9 @@ def compress(
         setting = Setting(train, validation, shifts=shifts, seed=seed)
         search.require_fits(loaded, setting)
         setting = with_teacher(setting, load(teacher) if teacher else loaded)
-        try:
-            small = search.compress(
-                loaded,
-                setting,
-                budget=size,
-                max_loss=max_loss,
-                effort=effort,
-                tell=typer.echo,
-            )
-        except FloatingPointError as error:
-            raise ValueError(str(error)) from error
+        small = search.compress(
+            loaded, setting, budget=size, max_loss=max_loss, effort=effort, tell=typer.echo
+        )
         with whole_file(output) as beside:
             beside.write_bytes(small.data)
     typer.echo(f"\n{small.ledger.only(*SHOWN)}\n")
@@ -208,19 +209,22 @@ def _examples(file: Path) -> tuple[Split, Split, str]:
 
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
-    opened = np.load(file, allow_pickle=False)
-    if not hasattr(opened, "files"):
+    opened = arrays(file)
+    if not isinstance(opened, Mapping):
         raise ValueError(f"{file}: expected a .npz with x_train and y_train; received one array")
-    with opened as arrays:
+    with opened:
         names = ["x_train", "y_train"]
-        given = [name for name in ("x_validation", "y_validation") if name in arrays.files]
-        missing = [name for name in names if name not in arrays.files]
+        given = [name for name in ("x_validation", "y_validation") if name in opened]
+        missing = [name for name in names if name not in opened]
         if missing or len(given) == 1:
             raise ValueError(
                 f"{file}: expected x_train and y_train, and both or none of x_validation and "
-                f"y_validation; received {', '.join(arrays.files) or 'nothing'}"
+                f"y_validation; received {', '.join(opened) or 'nothing'}"
             )
-        x, y, *held_out = (arrays[name] for name in (*names, *given))
+        try:
+            x, y, *held_out = (opened[name] for name in (*names, *given))
+        except (ValueError, zlib.error, zipfile.BadZipFile) as error:
+            raise ValueError(f"{file}: {error}") from error
     if held_out:
         train, validation = Split(x, _labels(y)), Split(held_out[0], _labels(held_out[1]))
         how = "for validation, as given"

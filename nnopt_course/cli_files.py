@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from nnopt_course.whole_file import require_writable
 
 __all__ = [
     "ModelFile",
+    "arrays",
     "calibration_images",
     "inputs",
     "load",
@@ -31,7 +33,7 @@ def refusals() -> Iterator[None]:
     """What the package refuses is a sentence and exit code 2, not a traceback."""
     try:
         yield
-    except (ImportError, OSError, TypeError, ValueError) as error:
+    except (FloatingPointError, ImportError, OSError, TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
 
 
@@ -47,9 +49,24 @@ def load(file: Path) -> Any:
         return keras.models.load_model(file, compile=False)
 
 
+def arrays(file: Path) -> Any:
+    """What is in a .npy file, an array, or in a .npz file, arrays by name.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is empty, damaged, or something else.
+    """
+    try:
+        return np.load(file, allow_pickle=False)
+    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file}: expected arrays saved by NumPy; {error}") from error
+
+
 def inputs(file: Path) -> np.ndarray:
     """Inputs of a model, (n, …)."""
-    x = np.load(file, allow_pickle=False)
+    x = arrays(file)
+    if isinstance(x, Mapping):
+        raise ValueError(f"{file}: expected one array, a .npy file; received several")
     if x.ndim < 2 or not np.issubdtype(x.dtype, np.number):
         raise ValueError(f"{file}: expected numbers of shape (n, …); received {x.dtype} {x.shape}")
     return x

@@ -185,6 +185,21 @@ def test_data_that_do_not_fit_are_refused(folder, name):
     assert files(folder) == {*GIVEN, "bad.npz"}
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"text" * 99,
+     lambda data: data[:3000] + b"damaged" + data[3007:]],
+    ids=["empty", "half", "text", "flipped"],
+)  # fmt: skip
+def test_damaged_data_are_refused(folder, damage):
+    (folder / "bad.npz").write_bytes(damage((folder / "data.npz").read_bytes()))
+    said = refused(run("compress", "model.keras", "--data", "bad.npz", "--budget", "5kB"))
+    assert "bad.npz: " in said
+    np.save("bad.npy", np.ones((4, 8, 8, 1), np.float32))
+    (folder / "bad.npy").write_bytes(damage((folder / "bad.npy").read_bytes())[:200])
+    assert "bad.npy: " in refused(run("run", "packed.nnopt", "bad.npy"))
+
+
 GOAL = ["--data", "data.npz", "--budget", "5kB"]
 
 
@@ -211,6 +226,7 @@ GOAL = ["--data", "data.npz", "--budget", "5kB"]
         (["inspect", "model.keras"], "model.keras: expected a file that begins with"),
         (["run", "no.nnopt", "x.npy"], "there is no file no.nnopt"),
         (["run", "packed.nnopt", "no.npy"], "no.npy"),
+        (["run", "packed.nnopt", "data.npz"], "data.npz: expected one array"),
         (["run", "x.npy", "x.npy"], "x.npy: expected a file that begins with"),
         (["run", "packed.nnopt", "x.npy", "-o", "x.csv"], "ends in .npy"),
         (["run", "packed.nnopt", "x.npy", "-o", "no/x.npy"], "there is no folder no"),

@@ -17,7 +17,7 @@ __all__ = ["Narrowing"]
 #: In one round, at most three of four weights go.
 STEEPEST = 4.0
 #: The search is over when the two numbers are this close.
-CLOSE = 1.1
+CLOSE = 1.06
 
 
 @dataclass(frozen=True)

@@ -240,9 +240,15 @@ def _pruned(model: Any, setting: Setting, keep: int, effort: Effort) -> Any:
 
 
 def _leveled(model: Any, setting: Setting, bits: int, effort: Effort) -> Any:
-    """The same network on levels of so many bits."""
+    """The same network on levels of so many bits, its units in an order that takes few bytes."""
     rate = effort.learning_rate / 2
-    return stages.level(uniform(bits), effort.level_epochs, learning_rate=rate)(model, setting)
+    for stage in (
+        stages.level(uniform(bits), effort.level_epochs, learning_rate=rate),
+        stages.shrink(),
+        stages.order(),
+    ):
+        model = stage(model, setting)
+    return model
 
 
 def _weights(model: Any, *, zeros: bool = False) -> int:

@@ -22,7 +22,7 @@ def searched(total, boundary, *, guess=None):
 def test_by_hand():
     known, tried = searched(266_000, 5_000)
     assert tried[:5] == [66_500, 16_625, 4_156, 8_312, 5_877]
-    assert known.low <= 5_000 < known.high <= 1.1 * known.low
+    assert known.low <= 5_000 < known.high <= 1.06 * known.low
 
 
 @given(st.integers(1, 10**7), st.floats(0, 0.999), st.floats(0.7, 1.4))

@@ -95,8 +95,8 @@ def test_a_smaller_loss_takes_a_larger_file_never_a_smaller_one(given, trained):
 def test_a_budget_is_used_up(budget, given, trained):
     small = compress(trained, given, budget=budget, effort=LONG)
     sizes = [row["bytes"] for row in candidates(small.ledger)]
-    assert 0.88 * budget <= max(size for size in sizes if size <= budget)
-    assert len(sizes) < 9  # Guesses are better than halving.
+    assert 0.85 * budget <= max(size for size in sizes if size <= budget)
+    assert len(sizes) < 10  # Guesses are better than halving.
 
 
 @pytest.mark.usefixtures("untrained")
