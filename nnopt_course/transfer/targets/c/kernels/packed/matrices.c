@@ -2,6 +2,7 @@
 typedef struct {
     const packed_t *a;
     int r, width, *columns, *filled, *counts;
+    int around, place[25], near[25];    /* the rows around row r */
 } matrix_t;
 
 static int cut(int x) { return x < -7 ? -7 : x > 7 ? 7 : x; }
@@ -23,18 +24,46 @@ static int entry(const matrix_t *x, int r, int c)
     return r < 0 ? 0 : cut(x->a->integers[r * x->a->columns + x->columns[c]]);
 }
 
-/* The rows around: how many are not zero further out, and weighted sums with and without signs. */
-static ONCE void look_around(const matrix_t *x, int c, int *wide, int *sum, int *sizes)
+/* Where the rows around this one are, and how near. */
+static void find_around(matrix_t *x)
 {
-    *wide = *sum = *sizes = 0;
+    x->around = 0;
     for (int k = 0; k < 28 && x->a->above; k++) {
         int i = k / 7, j = k % 7 - 3, far = i > j && i > -j ? i : j < 0 ? -j : j;
         int64_t back = (int64_t)i * x->a->above - j;
-        int v = back > 0 && back <= x->r ? entry(x, (int)(x->r - back), c) : 0;
-        *wide += v && far > 1;
-        *sum += (4 - far) * v;
-        *sizes += (4 - far) * (v < 0 ? -v : v);
+        if (back > 0 && back <= x->r) {
+            x->place[x->around] = (int)(x->r - back) * x->a->columns;
+            x->near[x->around++] = 4 - far;
+        }
     }
+}
+
+/* How many of them are not zero further out, and weighted sums with and without signs. */
+static ONCE void look_around(const matrix_t *x, int c, int *wide, int *sum, int *sizes)
+{
+    const PACKED_INT *column = x->a->integers + x->columns[c];
+    *wide = *sum = *sizes = 0;
+    for (int k = 0; k < x->around; k++) {
+        int v = column[x->place[k]], near = x->near[k];
+        if (v == 0)
+            continue;
+        v = cut(v) * near;
+        *wide += near < 3;
+        *sum += v;
+        *sizes += v < 0 ? -v : v;
+    }
+}
+
+/* A column's rows from `start` to this one, each with a weight: their signs, or whether they are not
+   zero. */
+static ONCE int64_t compare(const matrix_t *x, int start, int c, const int32_t *weights, int signs)
+{
+    const PACKED_INT *at = x->a->integers + start * x->a->columns + x->columns[c];
+    int64_t sum = 0;
+    for (int i = start; i < x->r; i++, at += x->a->columns, weights++)
+        if (*at)
+            sum += signs && *at < 0 ? -*weights : *weights;
+    return sum;
 }
 
 static int flag(const uint8_t *flags, int i, int64_t back)
@@ -89,6 +118,7 @@ static void read_row(reader_t *r, model_t *m, matrix_t *x, int ordered, const pa
     int around = (n ? x->counts[n - 1] : 0) + (u >= 0 ? x->counts[u] : 0), bit = 0;
     uint32_t expected = 0, unused = 0;
     int near[6] = {n - 1, n - 2, u, u - 1, u + 1 < n - 1 ? u + 1 : -1, image ? u - a->above : -1};
+    find_around(x);
     for (int i = start; i < n; i++)
         shared[i - start] = alike[i - start] = told[i - start] = 0;
     for (int q = 0; fits && q < before->rows; q++) {
@@ -100,17 +130,14 @@ static void read_row(reader_t *r, model_t *m, matrix_t *x, int ordered, const pa
     }
     for (int c = 0; c < x->width && !stop; c++) {
         int pattern = 64 * single, wide, sum, sizes, fresh = ordered && !x->filled[c];
-        int64_t h = 0;
         for (int k = 0; k < (image ? 6 : 2); k++)
             pattern += (entry(x, near[k], c) != 0) << k;
-        for (int i = start; i < n && fits; i++)
-            h += entry(x, i, c) ? shared[i - start] : 0;
         look_around(x, c, &wide, &sum, &sizes);
         bit = answer(r, m, m->of_places[(single ? 1 : 2 * image) + 3 * fresh], 16, (counter_t *[]){
             m->places + c, m->near + pattern,
             m->filled + least(length(x->filled[c]), 7) + 8 * least(length(around), 7),
             m->shown + bit + 2 * least(x->counts[n], 15) + 32 * least(length(expected >> 14), 15),
-            m->alike + (fits ? least(length(h), 14) + 1 : 0),
+            m->alike + (fits ? least(length(compare(x, start, c, shared, 0)), 14) + 1 : 0),
             m->wide + least(wide, 15) + 16 * image, 0}, &expected);
         a->integers[n * a->columns + x->columns[c]] = (PACKED_INT)bit;
         x->counts[n] += bit;
@@ -119,20 +146,16 @@ static void read_row(reader_t *r, model_t *m, matrix_t *x, int ordered, const pa
     for (int c = 0; c < x->width; c++) {
         PACKED_INT *own = a->integers + n * a->columns + x->columns[c];
         int wide, sum, sizes, negative, left = sign(entry(x, n - 1, c)), up = sign(entry(x, u, c));
-        int64_t same = 0, h = 0;
         if (!*own)
             continue;
         x->filled[c]++;
         look_around(x, c, &wide, &sum, &sizes);
-        for (int i = start; i < n; i++) {
-            same += (int64_t)sign(entry(x, i, c)) * told[i - start];
-            h += (int64_t)sign(entry(x, i, c)) * alike[i - start];
-        }
         negative = answer(r, m, m->of_signs, 12, (counter_t *[]){
             m->pair + (left < 0 ? 2 : left) + 3 * (up < 0 ? 2 : up), m->signs + c,
-            m->lean[0] + lean(sum), m->lean[1] + lean(same), m->lean[2] + lean(h), 0}, &unused);
+            m->lean[0] + lean(sum), m->lean[1] + lean(compare(x, start, c, told, 1)),
+            m->lean[2] + lean(compare(x, start, c, alike, 1)), 0}, &unused);
         for (int i = start; i < n; i++)
-            told[i - start] += (negative ? -1 : 1) * sign(entry(x, i, c));
+            told[i - start] += (negative ? -1 : 1) * sign(own[(i - n) * a->columns]);
         *last = magnitude(r, m, x, c, negative, *last);
         *own = (PACKED_INT)(negative ? -*last : *last);
         need(r, *own == (negative ? -*last : *last), 0);
@@ -143,7 +166,8 @@ static void read_matrix(reader_t *r, model_t *m, const packed_t *a, const packed
 {
     reader_t start = *r;
     uint8_t *rows = take(r, a->rows, 1);
-    matrix_t x = {a, 0, 0, take(r, a->columns, 4), take(r, a->columns, 4), take(r, a->rows, 4)};
+    matrix_t x = {a, 0, 0, take(r, a->columns, 4), take(r, a->columns, 4), take(r, a->rows, 4),
+                  0, {0}, {0}};
     int ordered = 0, last = 0;
     uint32_t unused = 0;
     for (int c = 0, f = 1; c < a->columns && !r->bad; c++) {
