@@ -188,6 +188,8 @@ def answers(model: Any) -> Callable[[np.ndarray], np.ndarray]:
 def with_teacher(setting: Setting, teacher: Any) -> Setting:
     """The same setting, to learn from what a teacher says about the examples and their shifts.
 
+    All answers are kept: four bytes for each move, example and class.
+
     Args:
         setting: the data.
         teacher: a Keras model, a runner or a function from examples to logits.

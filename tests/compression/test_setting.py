@@ -105,11 +105,17 @@ def test_what_is_no_image_is_not_moved():
 
 @pytest.mark.parametrize(("n", "held_out"), [(2, 1), (6, 1), (7, 2), (60_000, 10_000)])
 def test_the_last_sixth_is_held_out(n, held_out):
-    x, y = np.arange(n)[:, None], np.arange(n)
+    x, y = np.arange(n)[:, None], np.arange(n)[::-1] % 3
     train, validation = split_off(x, y)
     assert (len(train), len(validation)) == (n - held_out, held_out)
     np.testing.assert_array_equal(np.concatenate([train.x, validation.x]), x)
     np.testing.assert_array_equal(np.concatenate([train.y, validation.y]), y)
+
+
+def test_examples_in_the_order_of_their_labels_are_not_divided():
+    with pytest.raises(ValueError, match="since they are sorted by label; shuffle them"):
+        split_off(np.ones((60, 3)), np.arange(60) // 6)
+    assert len(split_off(np.ones((60, 3)), np.zeros(60, int))[1]) == 10  # One class has no order.
 
 
 def test_too_few_examples_to_hold_some_out_are_refused():
