@@ -23,6 +23,7 @@ KERAS_MODULES = frozenset(
         "compression.pipeline",
         "compression.search",
         "compression.stages",
+        "compression.unit_order",
         "data",
         "distillation",
         "evaluation.accuracy",
