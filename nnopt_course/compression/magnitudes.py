@@ -20,9 +20,9 @@ Signs (rate 12):
 3. lean of the sum of S(i,c)·S(i,d)·S(r,d), over rows i from max(0, r − 256) to r − 1 and the
    entries d to the left in row r that are not zero, S being the sign: those columns that were like
    this one have these signs now
-4. lean of the sum of A(i)·S(i,c), over the same rows, 0 if no matrix before fits (as in
-   :mod:`~nnopt_course.compression.places`). A(i) is the product of the signs in its columns i and
-   r, summed over all of its rows
+4. lean of the sum of A(k)·S(r−k·P,c) over k = 1 … min(g, 256), 0 if no matrix before fits (this, P
+   and g as in :mod:`~nnopt_course.compression.places`). A(k) is the product of the signs in its
+   columns g and g − k, summed over all of its rows
 
 b (rate 14), with q = the number of the question, from 0, and o = [the matrix has one row]:
 
@@ -33,8 +33,8 @@ b (rate 14), with q = the number of the question, from 0, and o = [the matrix ha
 3. q + 32 · min(l, 7) + 256·o, l being the entry told before, without its sign, in this matrix; 0 if
    there is none
 
-Lower bits (rate 14), with k = min(b, 7) + 8 · min(the bit's number from 0, 7): 0. k; 1. b + 32 ·
-min(the value of the bits told so far with the top one, 8); 2. k + 64 · W.
+Lower bits (rate 14), with k = min(b, 7) + 8 · min(the bit's number from 0, 7) + 64·o: 0. k;
+1. b + 32 · min(the value of the bits told so far with the top one, 8) + 512·o; 2. k + 128 · W.
 
 Taught in: part 7, a compressed file.
 """
@@ -65,7 +65,7 @@ class Magnitudes:
         self._coder = coder
         self._signs = Mixer([9, width, 48, 48, 48], [13_000] * 5, rate=12)
         self._tops = Mixer([64, 2048, 2048, 512], [13_000] * 4, rate=14)
-        self._lower = Mixer([64, 512, 1024], [13_000] * 3, rate=14)
+        self._lower = Mixer([128, 1024, 2048], [13_000] * 3, rate=14)
         self._last = 0
 
     def begin(self) -> None:
@@ -92,8 +92,9 @@ class Magnitudes:
         rows = rows[:, at]
         leaning, weight = (near @ rows).tolist(), lengths(near @ np.abs(rows), 15).tolist()
         past = told.signs[told.past(r)][:, at].T.copy()
-        weights = told.alike(r)
-        alike = [0.0] * len(at) if weights is None else (past @ weights[1]).tolist()
+        alike = [0.0] * len(at)
+        if (others := told.alike(r)) is not None:
+            alike = (others[2] @ others[0][:, at]).tolist()
         sum_of_row = np.zeros(past.shape[1])
         found = []
         for i, c in enumerate(at):
@@ -115,7 +116,8 @@ class Magnitudes:
                     32 * weight[i] + 512 * negative + 1024 * told.single,
                     32 * min(self._last, 7) + 256 * told.single,
                 ],
-                weight[i],
+                64 * told.single,
+                128 * weight[i],
                 None if value is None else abs(value),
             )
             self._last = size
@@ -128,7 +130,7 @@ class Magnitudes:
         at = [start + c for start, c in zip(self._signs.first, contexts, strict=False)]
         return self._signs.bit(self._coder, at, answer)[0]
 
-    def _size(self, contexts: list[int], weight: int, size: int | None) -> int:
+    def _size(self, contexts: list[int], single: int, weight: int, size: int | None) -> int:
         at = [start + c for start, c in zip(self._tops.first, contexts, strict=False)]
         top = None if size is None else size.bit_length() - 1
         b = 0
@@ -140,8 +142,8 @@ class Magnitudes:
         _, second, third, _ = self._lower.first
         found = 1
         for number in range(b):
-            kind = min(b, 7) + 8 * min(number, 7)
-            at = [kind, second + b + 32 * min(found, 8), third + kind + 64 * weight]
+            kind = min(b, 7) + 8 * min(number, 7) + single
+            at = [kind, second + b + 32 * min(found, 8) + 8 * single, third + kind + weight]
             answer = None if size is None else size >> (b - 1 - number) & 1
             found = 2 * found + self._lower.bit(self._coder, at, answer)[0]
         return found

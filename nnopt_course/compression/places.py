@@ -21,9 +21,10 @@ groups, with their first weights:
    32 · min(len(E >> 14), 15), with k the non-zeros so far in this row and E the sum, over the
    columns before, of the probabilities that they were given
 4. (10,000) the neurons that read alike: min(len(h), 14) + 1, or 0 if no matrix before fits. It fits
-   if it is the last one of more than one row (``y``), has as many columns as this has rows, and
-   this has more than one row. h is the sum over the rows i from max(0, r − 256) to r − 1 with
-   x(i,c) ≠ 0 of the number of rows of y in which both columns r and i are not zero
+   if it is the last one of more than one row (``y``), the number of its columns divides that of the
+   rows here, P times, and there is more than one row here. So row r reads neuron g = ⌊r/P⌋ (a
+   filter, at one of its P pixels). h is the sum over k = 1 … min(g, 256) with x(r−k·P,c) ≠ 0 of the
+   number of rows of y in which both columns g and g − k are not zero
 5. (10,000) the wider neighborhood: min(v, 15) + 16·[there is an ``above``], with v how many of
    x(r − i·above + j, c) are not zero, over i = 0 … 3 and j = −3 … 3 with max(i, \|j\|) ≥ 2 and
    i·above − j > 0 (a row counts again if it is met again)
@@ -103,9 +104,9 @@ class Places:
         counts = above + (told.counts[r - 1] if r else 0)
         density = lengths(told.filled, 7) + first[2] + 8 * min(counts.bit_length(), 7)
         alike = np.full(told.filled.size, first[4])
-        if (weights := told.alike(r)) is not None:
-            shared = weights[0] @ (told.signs[told.past(r)] != 0)
-            alike += lengths(shared.astype(np.int64), 14) + 1
+        if (others := told.alike(r)) is not None:
+            rows, shared, _ = others
+            alike += lengths((shared @ np.abs(rows)).astype(np.int64), 14) + 1
         rows, distances = told.around(r)
         wide = np.count_nonzero(rows[distances < 3], axis=0)
         return [pattern, density, alike, first[5] + 16 * told.image + np.minimum(wide, 15)]

@@ -43,8 +43,9 @@ class Told:
         self.signs = np.zeros((height, width))
         self.counts = [0] * height
         self.filled = np.zeros(width, np.int64)
-        fits = before is not None and before.shape[1] == height > 1
+        fits = before is not None and height > 1 and height % before.shape[1] == 0
         self._before = before if fits else None
+        self._pixels = height // before.shape[1] if before is not None and fits else 1
         around = range(-_REACH, _REACH + 1)
         area = [
             (i * above - j, _REACH + 1 - max(i, abs(j))) for i in range(_REACH + 1) for j in around
@@ -66,13 +67,21 @@ class Told:
         """The rows with which row r is compared."""
         return slice(max(0, r - _BACK), r)
 
-    def alike(self, r: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """How row r, a neuron of the matrix before, is like each row of the past, or None.
+    def alike(self, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """What was told of the neurons that are like the one that row r reads; None if unknown.
 
-        Two neurons are alike if they read the same: the numbers of inputs that both read, and of
-        those with the same sign less those with the other.
+        A row reads a neuron of the matrix before, or a pixel of one if that is a filter. Two
+        neurons are alike if they read the same.
+
+        Returns:
+            Signs of the rows that read other neurons, at the same pixel. For each of them, the
+            number of inputs that both neurons read, and of those with the same sign less those with
+            the other.
         """
         if self._before is None:
             return None
-        own, others = self._before[:, r], self._before[:, self.past(r)]
-        return np.abs(own) @ np.abs(others), own @ others
+        neuron, pixel = divmod(r, self._pixels)
+        first = max(0, neuron - _BACK)
+        own, others = self._before[:, neuron], self._before[:, first:neuron]
+        rows = self.signs[first * self._pixels + pixel : r : self._pixels]
+        return rows, np.abs(own) @ np.abs(others), own @ others

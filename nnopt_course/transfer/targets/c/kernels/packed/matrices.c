@@ -54,15 +54,18 @@ static ONCE void look_around(const matrix_t *x, int c, int *wide, int *sum, int 
     }
 }
 
-/* A column's rows from `start` to this one, each with a weight: their signs, or whether they are not
-   zero. */
-static ONCE int64_t compare(const matrix_t *x, int start, int c, const int32_t *weights, int signs)
+/* A column's rows from one to this one in steps, each with a weight: their signs, or whether they
+   are not zero. */
+static ONCE int64_t compare(const matrix_t *x, int from, int step, int c, const int32_t *weights,
+                            int signs)
 {
-    const PACKED_INT *at = x->a->integers + start * x->a->columns + x->columns[c];
+    const PACKED_INT *column = x->a->integers + x->columns[c];
     int64_t sum = 0;
-    for (int i = start; i < x->r; i++, at += x->a->columns, weights++)
-        if (*at)
-            sum += signs && *at < 0 ? -*weights : *weights;
+    for (int i = from; i < x->r; i += step, weights++) {
+        int v = column[i * x->a->columns];
+        if (v)
+            sum += signs && v < 0 ? -*weights : *weights;
+    }
     return sum;
 }
 
@@ -99,10 +102,10 @@ static int magnitude(reader_t *r, model_t *m, const matrix_t *x, int c, int nega
                m->by_last + b + 32 * least(last, 7) + 256 * single, 0}, &unused))
         b++;
     for (int i = 0; i < b; i++) {
-        int kind = least(b, 7) + 8 * least(i, 7);
+        int kind = least(b, 7) + 8 * least(i, 7) + 64 * single;
         found = 2 * found + (uint32_t)answer(r, m, m->of_lower, 14, (counter_t *[]){
-            m->lower + kind, m->by_value + b + 32 * least(found, 8),
-            m->lower_by_weight + kind + 64 * sizes, 0}, &unused);
+            m->lower + kind, m->by_value + b + 32 * least(found, 8) + 512 * single,
+            m->lower_by_weight + kind + 128 * sizes, 0}, &unused);
     }
     return (int)found;
 }
@@ -113,19 +116,21 @@ static void read_row(reader_t *r, model_t *m, matrix_t *x, int ordered, const pa
     const packed_t *a = x->a;
     int n = x->r, single = a->rows == 1, image = a->above > 0, stop = 0;
     int u = image ? n - a->above : -1;
-    int start = n > 256 ? n - 256 : 0, fits = before && before->columns == a->rows && !single;
+    int start = n > 256 ? n - 256 : 0, fits = before && a->rows % before->columns == 0 && !single;
+    int pixels = fits ? a->rows / before->columns : 1, g = n / pixels;
+    int first = g > 256 ? g - 256 : 0, from = first * pixels + n % pixels;
     int32_t shared[256], alike[256], told[256];
     int around = (n ? x->counts[n - 1] : 0) + (u >= 0 ? x->counts[u] : 0), bit = 0;
     uint32_t expected = 0, unused = 0;
     int near[6] = {n - 1, n - 2, u, u - 1, u + 1 < n - 1 ? u + 1 : -1, image ? u - a->above : -1};
     find_around(x);
-    for (int i = start; i < n; i++)
-        shared[i - start] = alike[i - start] = told[i - start] = 0;
+    for (int i = 0; i < 256; i++)
+        shared[i] = alike[i] = told[i] = 0;
     for (int q = 0; fits && q < before->rows; q++) {
         const PACKED_INT *row = before->integers + (int64_t)q * before->columns;
-        for (int i = start; i < n && row[n]; i++) {
-            shared[i - start] += row[i] != 0;
-            alike[i - start] += sign(row[n]) * sign(row[i]);
+        for (int i = first; i < g && row[g]; i++) {
+            shared[i - first] += row[i] != 0;
+            alike[i - first] += sign(row[g]) * sign(row[i]);
         }
     }
     for (int c = 0; c < x->width && !stop; c++) {
@@ -137,7 +142,7 @@ static void read_row(reader_t *r, model_t *m, matrix_t *x, int ordered, const pa
             m->places + c, m->near + pattern,
             m->filled + least(length(x->filled[c]), 7) + 8 * least(length(around), 7),
             m->shown + bit + 2 * least(x->counts[n], 15) + 32 * least(length(expected >> 14), 15),
-            m->alike + (fits ? least(length(compare(x, start, c, shared, 0)), 14) + 1 : 0),
+            m->alike + (fits ? least(length(compare(x, from, pixels, c, shared, 0)), 14) + 1 : 0),
             m->wide + least(wide, 15) + 16 * image, 0}, &expected);
         a->integers[n * a->columns + x->columns[c]] = (PACKED_INT)bit;
         x->counts[n] += bit;
@@ -152,8 +157,8 @@ static void read_row(reader_t *r, model_t *m, matrix_t *x, int ordered, const pa
         look_around(x, c, &wide, &sum, &sizes);
         negative = answer(r, m, m->of_signs, 12, (counter_t *[]){
             m->pair + (left < 0 ? 2 : left) + 3 * (up < 0 ? 2 : up), m->signs + c,
-            m->lean[0] + lean(sum), m->lean[1] + lean(compare(x, start, c, told, 1)),
-            m->lean[2] + lean(compare(x, start, c, alike, 1)), 0}, &unused);
+            m->lean[0] + lean(sum), m->lean[1] + lean(compare(x, start, 1, c, told, 1)),
+            m->lean[2] + (fits ? lean(compare(x, from, pixels, c, alike, 1)) : 0), 0}, &unused);
         for (int i = start; i < n; i++)
             told[i - start] += (negative ? -1 : 1) * sign(own[(i - n) * a->columns]);
         *last = magnitude(r, m, x, c, negative, *last);

@@ -26,7 +26,7 @@ typedef struct {
     int64_t of_flags[6], of_places[6][6], of_signs[6], of_tops[6], of_lower[6];
     counter_t flags[196], near[128], filled[64], shown[512], alike[16], wide[32], pair[9];
     counter_t lean[3][48], tops[64], by_sizes[2048], by_weight[2048], by_last[512];
-    counter_t lower[64], by_value[512], lower_by_weight[1024], *places, *signs;
+    counter_t lower[128], by_value[1024], lower_by_weight[2048], *places, *signs;
 } model_t;
 
 static ONCE int answer(reader_t *r, const model_t *m, int64_t *w, int rate, counter_t *const *at,
