@@ -41,7 +41,7 @@ def everything(rng):
         conv((2, 2), 9, 4, rng, source=5, window=holes),
         Node("activation", (6,), {}, ("relu", {"limit": 0.75})),
         Node("max_pool", (7,), {"window": Window((2, 2), (2, 2))}),
-        Node("pad", (8,), {"widths": ((0, 0), (1, 2), (0, 3), (0, 0))}),
+        Node("pad", (8,), {"widths": ((0, 0), (1, 2), (0, 4), (0, 0))}),
         Node("average_pool", (9,), {"window": Window((2, 2), (1, 2), "same")}),
         Node("reshape", (10,), {"shape": (5, 3, 4)}),
         Node("mean", (11,), {"keepdims": True}),

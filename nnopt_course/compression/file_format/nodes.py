@@ -108,7 +108,7 @@ def _node(
         return Node("activation", inputs, {}, (kind, settings), name=layer)
     arrays = {name: settings.pop(name) for name in _ARRAYS if name in settings}
     shapes = {name: array.shape for name, array in arrays.items()}
-    if layer in without_bias and not arrays["bias"].any():
+    if layer in without_bias and "bias" in arrays:
         arrays["bias"] = None
     if kind in ("dense", "conv2d"):
         settings["outputs"] = shapes["kernel"][-1]

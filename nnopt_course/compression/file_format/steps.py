@@ -28,8 +28,8 @@ def common_step(sizes: np.ndarray) -> np.float32 | None:
         sizes: (n,) float32, positive, ascending.
 
     Returns:
-        The step; one that float16 can hold, if there is a choice. None if there is none of which
-        the smallest value is 1 … 127 times and the largest at most 16,383 times.
+        The step. None if there is none of which the smallest value is 1 … 127 times and the largest
+        at most 16,383 times.
 
     Example:
         >>> step = np.float32(0.1)
@@ -53,10 +53,7 @@ def common_step(sizes: np.ndarray) -> np.float32 | None:
         steps = steps[(products == part).all(axis=1) & (quotients[:, -1] <= LARGEST)]
     if not steps.size:
         return None
-    first = np.rint(sizes[0] / steps.astype(np.float64))
-    best = steps[first == first.min()]
-    halves = best[[is_half(best[i : i + 1]) for i in range(best.size)]]
-    return halves[0] if halves.size else best[0]
+    return steps[0]  # Of the smallest divisor.
 
 
 def multiples(values: np.ndarray, step: np.ndarray) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from packed_networks import RELU, TANH, conv, dense, everything
 
 from nnopt_course.compression.file_format.contents import Contents, read, write
+from nnopt_course.compression.file_format.frame import wrap
 from nnopt_course.compression.file_format.inspection import inspect
 from nnopt_course.compression.file_format.kinds import KINDS
 from nnopt_course.compression.file_format.nodes import Node, from_network, to_network
@@ -157,6 +158,46 @@ def test_a_layer_that_is_called_twice_keeps_both_calls_alike():
     assert read(write(Contents((2,), tuple(nodes)))).nodes[2].arrays["bias"].tolist() == [1, 1]
 
 
+def test_arrays_of_two_calls_count_once():
+    numbers = (1, 20, 2, 1, 20, 17, 0x81, 1, 0, 1)  # 420 parameters.
+    assert len(read_structure(structure(*numbers), max_parameters=420)[1]) == 2
+    with pytest.raises(ValueError, match="at most 419 parameters"):
+        read_structure(structure(*numbers), max_parameters=419)
+
+
+@pytest.mark.parametrize(
+    ("layer", "sizes", "shares"),
+    [("one", (2, 2), [0, 1]), ("one", (2, 3), [0, 0]), ("", (2, 2), [0, 0])],
+    ids=["shared", "of two shapes", "nameless"],
+)
+def test_what_is_a_second_call(layer, sizes, shares):
+    """A Rescaling layer may be called on images of two numbers of channels."""
+    given = [{"scale": np.full(n, 2, "f4"), "shift": np.zeros(n, "f4")} for n in sizes]
+    operations = (
+        Operation("affine", (0,), 2, given[0], layer),
+        Operation("affine", (2,), 3, given[1], layer),
+    )
+    nodes = from_network(Network(operations, 0, 3, (2,)))
+    assert [node.shares for node in nodes] == shares
+
+
+@pytest.mark.parametrize(
+    ("body", "flags", "message"),
+    [
+        ("0104010103110400", 4, "flags below 4"),
+        ("01040101031105", 0, "line of 0 to 4"),
+        ("0104010103110000", 2, "name of 1 to 255 bytes"),
+        ("01040101031100800261", 2, "name of 1 to 255 bytes"),
+        ("0104010103110001ff", 2, "utf-8"),
+        ("0104010103110000", 0, "1 bytes are left over"),
+        ("010401010311", 0, "expected a number"),
+    ],
+)
+def test_bodies_that_are_none(body, flags, message):
+    with pytest.raises(ValueError, match=message):
+        read(wrap(bytes.fromhex(body), flags=flags))
+
+
 def test_where_the_pixel_above_is():
     rng = np.random.default_rng(0)
     image = (
@@ -211,6 +252,11 @@ def structure(*numbers):
         ((3, 4, 4, 1, 1, 1, 2, 0), "dense layer"),
         ((3, 4, 4, 1, 1, 2, 5, 2), "does not fit"),
         ((3, 4, 4, 1, 1, 2, 0x83, 1, 2), "code of a window"),
+        ((1, 4, 3, 1, 4, 17, 0x81, 1, 0, 1, 0x81, 1, 0, 2), "cannot share the arrays of node 2"),
+        ((1, 4, 2, 1, 4, 17, 0x91, 1, 0, 1), "cannot share the arrays of node 1"),
+        ((1, 4, 2, 1, 2, 17, 0x81, 1, 0, 1), "expected arrays of"),
+        ((1, 4, 2, 1, 2, 17, 8, 0, 1), "sum of equal shapes"),
+        ((3, 2, 2, 1, 2, 7, 1, 9, 2, 0, 1, 3), "shapes that differ in axis 3 only"),
         ((3, 4, 4, 1, 1, 2, 0, 0, 1, 2), "must be positive"),
         ((3, 4, 4, 1, 1, 2, 0x22, 0, 1, 2), "must be positive"),
         ((3, 4, 4, 1, 1, 7, 2), "0 or 1"),

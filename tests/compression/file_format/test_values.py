@@ -48,6 +48,7 @@ def test_nothing_is_lost(matrix):
     np.testing.assert_array_equal(again, matrix)
     assert again.dtype == np.float32
     assert not np.signbit(again[again == 0]).any()
+    assert not np.signbit(coded.floats[coded.floats == 0]).any()
     assert len(coded.side()) <= 4 * matrix.size
 
 
@@ -119,12 +120,21 @@ def test_the_step_is_found_without_a_weight_of_one_step(smallest):
         np.testing.assert_array_equal(multiples(products, found), np.rint(products / step))
 
 
-def test_a_step_that_float16_holds_is_preferred():
-    """0.299805 is a float16; rounding to float32 hides it from its neighbors."""
-    step = np.float32(np.float16(0.3))
-    products = np.float32([3, 6, 9, 10]) * step
-    assert common_step(products) == step
-    assert is_half(np.array([step]))
+def test_a_step_of_float16_is_found_as_such():
+    """A step of 11 bits times 127 has no more than 24 of them: nothing was rounded."""
+    rng = np.random.default_rng(0)
+    for step in rng.lognormal(size=50).astype("f2").astype("f4"):
+        smallest = rng.integers(1, 128)
+        found = common_step(np.float32([smallest, smallest + 1]) * step)
+        assert found == step
+        assert is_half(np.array([found]))
+
+
+def test_the_largest_step_is_found():
+    """Also if a third of it would fit into float16, and it does not."""
+    third = np.float32(np.float16(1.2998))
+    assert not is_half(np.array([3 * third]))
+    assert common_step(np.float32([3, 6]) * third) == 3 * third
 
 
 def test_values_with_no_common_step():
