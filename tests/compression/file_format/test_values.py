@@ -52,8 +52,12 @@ def test_nothing_is_lost(matrix):
     assert len(coded.side()) <= 4 * matrix.size
 
 
-def kind(matrix):
-    return NAMES[represent(np.float32(matrix)).code % 8]
+def test_a_file_has_no_minus_zero():
+    matrix = np.random.default_rng(0).normal(size=(1, 999)).astype("f2").astype("f4")
+    matrix[0, 7] = -0.0
+    coded = represent(matrix)
+    assert NAMES[coded.code % 8] == "raw"
+    assert not np.signbit(coded.floats[7])
 
 
 @pytest.mark.parametrize("half", [True, False], ids=["float16", "float32"])
