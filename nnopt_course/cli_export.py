@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from nnopt_course.cli_files import (
+    PACKED,
     ModelFile,
     calibration_images,
     inputs,
@@ -65,7 +66,9 @@ def export(
 
     A model that the target cannot run is refused, with the name of the layer, before anything is
     written. Integers for c, native, wasm and cortex-m3 are those that LiteRT's converter chooses,
-    and they answer the same to the last bit. Check the file with nnopt parity.
+    and they answer the same to the last bit. A packed file of nnopt compress can be written too: c,
+    native, wasm and cortex-m3 keep it as it is, and unpack it at the first prediction. Check the
+    file with nnopt parity.
     """
     target = TARGETS[to]
     # The .keras file of the source would have the same name.
@@ -80,7 +83,9 @@ def export(
         if dtype is Number.int8 and target.int8 is None:
             raise ValueError(f"--to {to} has float32 only; received --dtype int8")
         batches = None if calibration is None else calibration_images(calibration)
-        artifact = target.export(load(model), output, batches)
+        # A packed file goes onto the device as it is, where the device can unpack it.
+        packed = model.suffix == PACKED and target.unpacks and dtype is Number.float32
+        artifact = target.export(model if packed else load(model), output, batches)
     typer.echo(f"{model.name}: {model.stat().st_size:,} bytes")
     typer.echo(f"written: {output}, {artifact.bytes:,} bytes")
 

@@ -14,6 +14,7 @@ import typer
 from nnopt_course.whole_file import require_writable
 
 __all__ = [
+    "PACKED",
     "ModelFile",
     "arrays",
     "calibration_images",
@@ -23,8 +24,13 @@ __all__ = [
     "require_other_file",
 ]
 
+#: The ending of packed models.
+PACKED = ".nnopt"
 ModelFile = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A model saved by Keras: FILE.keras.")
+    Path,
+    typer.Argument(
+        metavar="MODEL", help=f"A model saved by Keras, FILE.keras, or a packed one, FILE{PACKED}."
+    ),
 ]
 
 
@@ -44,6 +50,10 @@ def load(file: Path) -> Any:
     keras = import_quietly("keras")
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
+    if file.suffix == PACKED:
+        from nnopt_course.compression.container import unpack
+
+        return unpack(file.read_bytes())
     # The optimizer's state is not needed, and a pruner's optimizer would have to be imported first.
     with silence():
         return keras.models.load_model(file, compile=False)

@@ -9,6 +9,7 @@ from helpers import small
 from typer.testing import CliRunner
 
 from nnopt_course.cli import app
+from nnopt_course.compression.container import pack
 from nnopt_course.evaluation.accuracy import logits
 from nnopt_course.quiet import import_quietly
 from nnopt_course.transfer.targets.registry import TARGETS, of_file
@@ -247,3 +248,31 @@ def test_a_file_is_recognized_by_its_ending(to):
 def test_integers_are_refused_where_there_are_none(name, tmp_path):
     with pytest.raises(ValueError, match="runs float32 only"):
         TARGETS[name].export(small(), tmp_path / "x", [np.ones((1, 12))])
+
+
+@pytest.fixture
+def packed(folder):
+    """The model on levels, in a packed file."""
+    model = keras.models.load_model("model.keras")
+    model.set_weights([np.round(weight * 8) / 8 for weight in model.get_weights()])
+    (folder / "net.nnopt").write_bytes(pack(model))
+    return model
+
+
+@pytest.mark.parametrize("target", ["litert", "native"])
+def test_a_packed_file(packed, target):
+    """A C target has the file in it, another one what is in the file."""
+    artifact = f"net{TARGETS[target].ending}"
+    assert run("export", "net.nnopt", "--to", target, "-o", artifact).exit_code == 0
+    content = Path("net.nnopt").read_bytes()
+    assert (content in Path(artifact).read_bytes()) == (target == "native")
+    result = run("parity", "net.nnopt", artifact, "--inputs", "x.npy")
+    assert result.exit_code == 0, text(result)
+
+
+def test_a_damaged_packed_file(folder):
+    Path("net.nnopt").write_bytes(b"NNO")
+    result = run("export", "net.nnopt", "--to", "native")
+    assert result.exit_code == 2
+    assert "expected a file" in text(result)
+    assert files(folder) == GIVEN | {"net.nnopt"}

@@ -37,12 +37,14 @@ class Target:
         ending: of its files.
         needs: what runs such a file, in a word or two.
         int8: how to write integers; None if it has float32 only.
+        unpacks: it takes packed files as well, and unpacks them on the device.
     """
 
     module: str
     ending: str
     needs: str
     int8: Integers | None = None
+    unpacks: bool = False
 
     def export(
         self, model: Any, path: str | os.PathLike[str], calibration: Batches | None = None
@@ -105,10 +107,12 @@ TARGETS: dict[str, Target] = {
     "onnx": Target(f"{_HERE}.onnx", ".onnx", "ONNX Runtime", recipe(f"{_HERE}.onnx")),
     "numpy": Target(f"{_HERE}.numpy_arrays", ".npz", "NumPy"),
     "keras": Target(f"{_HERE}.keras_backend", ".keras", "Keras on JAX"),
-    "c": Target(f"{_HERE}.c.source", ".c", "a C compiler", through_litert),
-    "native": Target(f"{_HERE}.c.native", _LIBRARY, "this processor", through_litert),
-    "wasm": Target(f"{_HERE}.c.wasm", ".wasm", "a browser", through_litert),
-    "cortex-m3": Target(f"{_HERE}.c.cortex_m3", ".elf", "a Cortex-M3", through_litert),
+    "c": Target(f"{_HERE}.c.source", ".c", "a C compiler", through_litert, unpacks=True),
+    "native": Target(f"{_HERE}.c.native", _LIBRARY, "this processor", through_litert, unpacks=True),
+    "wasm": Target(f"{_HERE}.c.wasm", ".wasm", "a browser", through_litert, unpacks=True),
+    "cortex-m3": Target(
+        f"{_HERE}.c.cortex_m3", ".elf", "a Cortex-M3", through_litert, unpacks=True
+    ),
 }
 
 
