@@ -80,16 +80,19 @@ def test_what_is_learned_from_one_matrix_helps_the_next():
     assert len(context_mixing.encode(pieces)) < 0.95 * apart
 
 
-def test_neurons_that_read_alike_are_read_alike():
+@pytest.mark.parametrize("pixels", [1, 2])
+def test_neurons_that_read_alike_are_read_alike(pixels):
     rng = np.random.default_rng(0)
-    kind = rng.integers(0, 4, 80)  # Eighty neurons of four kinds.
+    kind = rng.integers(0, 4, 80)  # Eighty neurons of four kinds, or filters that see some pixels.
     kernel = rng.choice([-1, 1], (60, 4))[:, kind] * (rng.random((60, 80)) < 0.5)
-    reading = rng.choice([-1, 1], (4, 30))[kind] * (rng.random((80, 30)) < 0.3)
+    reading = rng.choice([-1, 1], (4, pixels, 30))[kind].reshape(-1, 30)
+    reading *= rng.random(reading.shape) < 0.3 / pixels
     unlike = kernel * rng.choice([-1, 1], kernel.shape)  # The same places.
     more = [
-        len(context_mixing.encode([k, reading])) - len(Mixing.encode(k)) for k in (kernel, unlike)
+        len(context_mixing.encode([first, reading])) - len(Mixing.encode(first))
+        for first in (kernel, unlike)
     ]
-    assert more[0] < 0.92 * more[1]
+    assert more[0] < 0.93 * more[1]  # Without the comparison, 0.99.
 
 
 def test_columns_in_order_save_what_the_order_would_tell():
