@@ -95,7 +95,7 @@ def _checked(matrix: np.ndarray) -> np.ndarray:
         raise ValueError(f"expected a matrix; received shape {matrix.shape}")
     if matrix.size and not -(1 << 31) < int(matrix.min()) <= int(matrix.max()) < 1 << 31:
         raise ValueError(f"expected numbers below 2³¹; received {matrix.min()} to {matrix.max()}")
-    return matrix.astype(np.int64)
+    return matrix.astype(np.int32)
 
 
 def _lines(above: Sequence[int] | int, count: int) -> list[int]:
@@ -126,9 +126,9 @@ def decode(data: bytes, shapes: Shapes, *, above: Sequence[int] | int = 0) -> li
     stream = _Stream(decoder, shapes)
     found = []
     for shape, line in zip(shapes, _lines(above, len(shapes)), strict=True):
-        matrix = np.zeros(shape, np.int64)
+        matrix = np.zeros(shape, np.int32)
         stream.code(matrix, line, known=False)
-        found.append(matrix.astype(np.int32))
+        found.append(matrix)
     decoder.finish()
     return found
 
@@ -218,7 +218,7 @@ class _Stream:
                 values = x[r, columns[at]].tolist() if known else None
                 x[r, columns[at]] = self._magnitudes.code(told, r, at, values)
         if height > 1:
-            self._before = np.zeros((height, width))
+            self._before = np.zeros((height, width), np.int8)
             self._before[:, columns] = told.signs
 
     def _columns(self, used: list[bool]) -> list[int]:

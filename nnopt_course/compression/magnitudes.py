@@ -91,7 +91,7 @@ class Magnitudes:
         rows, near = told.around(r)
         rows = rows[:, at]
         leaning, weight = (near @ rows).tolist(), lengths(near @ np.abs(rows), 15).tolist()
-        past = told.signs[told.past(r)][:, at].T.copy()
+        past = told.past(r)[:, at].T.astype(np.float64)
         alike = [0.0] * len(at)
         if (others := told.alike(r)) is not None:
             alike = (others[2] @ others[0][:, at]).tolist()

@@ -39,8 +39,8 @@ class Told:
     ) -> None:
         self.single, self.image = height == 1, above > 0
         self.above, self.ordered = above, ordered
-        self.sizes = np.zeros((height, width), np.int64)
-        self.signs = np.zeros((height, width))
+        self.sizes = np.zeros((height, width), np.int8)
+        self.signs = np.zeros((height, width), np.int8)
         self.counts = [0] * height
         self.filled = np.zeros(width, np.int64)
         fits = before is not None and height > 1 and height % before.shape[1] == 0
@@ -55,17 +55,17 @@ class Told:
     def row(self, r: int) -> np.ndarray:
         """A row; zeros if it is outside."""
         inside = 0 <= r < len(self.sizes)
-        return self.sizes[r] if inside else np.zeros(self.filled.size, np.int64)
+        return self.sizes[r] if inside else np.zeros(self.filled.size, np.int8)
 
     def around(self, r: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows around row r that have been told, and how near each is, 1 to 3."""
         inside = [(r - back, near) for back, near in self._area if back <= r]
         rows, near = zip(*inside, strict=True) if inside else ((), ())
-        return self.sizes[list(rows)], np.array(near, np.int64)
+        return self.sizes[list(rows)].astype(np.int64), np.array(near, np.int64)
 
-    def past(self, r: int) -> slice:
-        """The rows with which row r is compared."""
-        return slice(max(0, r - _BACK), r)
+    def past(self, r: int) -> np.ndarray:
+        """Signs of the rows with which row r is compared."""
+        return self.signs[max(0, r - _BACK) : r]
 
     def alike(self, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """What was told of the neurons that are like the one that row r reads; None if unknown.
@@ -82,6 +82,8 @@ class Told:
             return None
         neuron, pixel = divmod(r, self._pixels)
         first = max(0, neuron - _BACK)
-        own, others = self._before[:, neuron], self._before[:, first:neuron]
+        # In floats a product is faster, and exact.
+        own = self._before[:, neuron].astype(np.float64)
+        others = self._before[:, first:neuron].astype(np.float64)
         rows = self.signs[first * self._pixels + pixel : r : self._pixels]
         return rows, np.abs(own) @ np.abs(others), own @ others
