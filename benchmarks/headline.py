@@ -1,0 +1,305 @@
+"""Networks in a few kilobytes: bytes of real files against test error, three seeds.
+
+Each row is one file: trained, pruned and moved to levels from new random weights, packed, read
+back, and only then asked about the test images, once. What was tried on the way (epochs, how many
+weights to keep, levels) was chosen on seed 0 by the validation images. One thread a row; ``cpu_s``
+has everything in it, the teacher's training too.
+
+    python benchmarks/headline.py            all rows; writes results/headline.json, its table, and
+                                             the smallest files to networks/
+    python benchmarks/headline.py --jobs 2   as many rows at a time
+    python benchmarks/headline.py --quick    one seed, few images, few epochs; no files
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import record
+from tqdm.std import tqdm
+
+from nnopt_course import models
+from nnopt_course.compression import stages
+from nnopt_course.compression.container import pack, unpack
+from nnopt_course.compression.epochs import with_teacher
+from nnopt_course.compression.setting import Setting
+from nnopt_course.data import Mnist, Split, load_mnist
+from nnopt_course.evaluation.accuracy import error_percent, logits
+from nnopt_course.pruning.scores import magnitude
+from nnopt_course.quantization.sparse_learning import uniform
+from nnopt_course.quiet import import_quietly
+from nnopt_course.weights import get_weights, kernels
+from nnopt_course.whole_file import whole_file
+
+keras = import_quietly("keras")
+layers = keras.layers
+
+NETWORKS = Path(__file__).parent / "networks"
+TITLES = {"lenet_300_100": "LeNet-300-100", "lenet_5": "LeNet-5"}
+THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+TEACHER_EPOCHS, LEARNING_RATE = 10, 2e-3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is made small.
+
+    Args:
+        keep: weights that the kernels have when pruning ends.
+        epochs: of training, while weights are removed.
+        level_epochs: and then on levels.
+        bits: of the levels; 4 are −7 … 7 times a step.
+        batch_size: examples in a step.
+        teacher: learn from a teacher.
+        shifts: move each image by up to one pixel, anew in each epoch.
+        span: between which parts of the training weights go. Early: what is left needs the time.
+        score: what matters least goes: ``"w²·v"`` or ``"magnitude"``.
+        coder: of the file.
+    """
+
+    keep: int
+    epochs: int
+    level_epochs: int
+    bits: int = 4
+    batch_size: int = 128
+    teacher: bool = True
+    shifts: bool = True
+    span: tuple[float, float] = (0.03, 0.5)
+    score: str = "w²·v"
+    coder: str = "context_mixing"
+
+
+#: net → name → recipe. What is asked of each stands in the book's table.
+MAIN = {
+    "lenet_300_100": {"at 1.58 %": Recipe(2900, 170, 30)},
+    "lenet_5": {
+        "at 0.74 %": Recipe(3600, 24, 14, batch_size=64),
+        "at 1.0 %": Recipe(1900, 24, 14, batch_size=64),
+    },
+}
+#: On LeNet-300-100, with a third of the epochs, since there are many.
+SHORT = replace(MAIN["lenet_300_100"]["at 1.58 %"], epochs=50, level_epochs=12)
+ABLATION = {
+    "short": SHORT,
+    "short, no teacher": replace(SHORT, teacher=False),
+    "short, no shifts": replace(SHORT, shifts=False),
+    "short, magnitude": replace(SHORT, score="magnitude"),
+    "short, levels −3 … 3": replace(SHORT, bits=3),
+    "short, ternary": replace(SHORT, bits=2),
+    "short, Huffman": replace(SHORT, coder="deep_compression"),
+}
+
+
+def recipes(net: str) -> dict[str, Recipe | None]:
+    """Every recipe for a network; ``None`` is the dense network, trained as long and as well."""
+    found: dict[str, Recipe | None] = dict(MAIN[net])
+    for name, recipe in MAIN[net].items():
+        found[f"{name}, no teacher, no shifts"] = replace(recipe, teacher=False, shifts=False)
+    found["dense"] = None
+    return found | (ABLATION if net == "lenet_300_100" else {})
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of the data, and how long. The quick one only shows that everything runs."""
+
+    images: int | None = None
+    epochs: int | None = None
+
+    def of(self, recipe: Recipe) -> Recipe:
+        if self.epochs is None:
+            return recipe
+        return replace(recipe, epochs=self.epochs, level_epochs=self.epochs)
+
+    def mnist(self, shape: str) -> Mnist:
+        mnist = load_mnist(shape=shape)
+        if self.images is None:
+            return mnist
+        parts = (mnist.train, mnist.validation, mnist.test)
+        return Mnist(*(part.head(self.images) for part in parts))
+
+
+def teacher(seed: int) -> Any:
+    """A convolutional network that is better than its students: about 0.6 % errors."""
+
+    def convolution(filters: int, size: int, **settings: Any) -> list[Any]:
+        settings |= {"padding": "same", "use_bias": False}
+        return [
+            layers.Conv2D(filters, size, **settings),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+        ]
+
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            *convolution(16, 5, strides=2),
+            *convolution(32, 3),
+            layers.MaxPooling2D(2),
+            *convolution(64, 3),
+            layers.Flatten(),
+            layers.Dropout(0.4),
+            layers.Dense(128, activation="relu"),
+            layers.Dropout(0.4),
+            layers.Dense(10),
+        ],
+        name="teacher",
+    )
+
+
+def teach(seed: int, effort: Effort) -> tuple[Any, float]:
+    """What a teacher says about each training image and its shifts, and the seconds it took."""
+    begun = time.process_time()
+    mnist = effort.mnist("image")
+    setting = Setting(mnist.train, mnist.validation, shifts=1, seed=seed)
+    trained = stages.train(effort.epochs or TEACHER_EPOCHS, learning_rate=LEARNING_RATE)(
+        teacher(seed), setting
+    )
+    return with_teacher(setting, trained).targets, time.process_time() - begun
+
+
+def measure(
+    net: str, name: str, seed: int, taught: tuple[Any, float], effort: Effort
+) -> tuple[dict[str, Any], bytes]:
+    """One row, and its file."""
+    begun, (targets, teacher_s) = time.process_time(), taught
+    recipe = recipes(net)[name]
+    dense = recipe is None
+    recipe = effort.of(recipe or next(iter(MAIN[net].values())))
+    mnist = effort.mnist(models.input_shape(net))
+    reach = int(recipe.shifts)
+    if not recipe.teacher:
+        targets, teacher_s = None, 0.0
+    elif not reach:
+        targets = targets[len(targets) // 2][None]  # About the image as it is.
+    setting = Setting(
+        mnist.train,
+        mnist.validation,
+        targets=targets,
+        shifts=reach,
+        batch_size=recipe.batch_size,
+        seed=seed,
+    )
+    model = models.BUILDERS[net](seed=seed)
+    parameters = model.count_params()
+    if dense:
+        epochs = recipe.epochs + recipe.level_epochs
+        model = stages.train(epochs, learning_rate=LEARNING_RATE)(model, setting)
+    else:
+        model = compressed(model, recipe, setting)
+    data = pack(model, coder=recipe.coder)
+    model, cpu_s = unpack(data), time.process_time() - begun + teacher_s
+    row = {
+        "net": net,
+        "recipe": name,
+        "seed": seed,
+        "val_error_percent": error(model, mnist.validation),
+        "test_error_percent": error(model, mnist.test),
+        "sparsity": round(1 - nonzeros(model) / parameters, 4),
+        "nonzeros": nonzeros(model),
+        "bytes": len(data),
+        "ratio": round(4 * parameters / len(data), 1),
+        "cpu_s": round(cpu_s, 1),
+    }
+    return row, data
+
+
+def compressed(model: Any, recipe: Recipe, setting: Setting) -> Any:
+    """A network pruned while it learns, without the units that this makes useless, on levels."""
+    weights = sum(kernel.size for kernel in kernels(model).values())
+    score = {"w²·v": stages.moments, "magnitude": lambda model: magnitude}[recipe.score]
+    steps = (
+        stages.prune(
+            1 - recipe.keep / weights,
+            recipe.epochs,
+            learning_rate=LEARNING_RATE,
+            span=recipe.span,
+            score=score,
+        ),
+        stages.shrink(),
+        stages.level(uniform(recipe.bits), recipe.level_epochs, learning_rate=LEARNING_RATE / 2),
+        stages.shrink(),
+        stages.order(),
+    )
+    for step in steps:
+        model = step(model, setting)
+    return model
+
+
+def error(model: Any, split: Split) -> float:
+    return round(error_percent(logits(model, split.x), split.y), 2)
+
+
+def nonzeros(model: Any) -> int:
+    return sum(int((weight.value != 0).sum()) for weight in get_weights(model).values())
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Means over the seeds, as Markdown."""
+    frame = pd.DataFrame(rows)
+    keys = ["net", "recipe"]
+    shown = {
+        "nonzeros": "weights left",
+        "bytes": "bytes",
+        "ratio": "times smaller",
+        "val_error_percent": "validation error, %",
+        "test_error_percent": "test error, %",
+        "cpu_s": "CPU seconds",
+    }
+    means = frame.groupby(keys, sort=False)[list(shown)].mean().rename(columns=shown).reset_index()
+    means["net"] = means["net"].map(TITLES)
+    digits = ("", "", ",.0f", ",.0f", ",.0f", ".2f", ".2f", ".0f")
+    return means.to_markdown(index=False, floatfmt=digits) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one seed, few images, no files")
+    parser.add_argument("--jobs", type=int, default=1, help="rows at a time, one thread each")
+    given = parser.parse_args()
+    seeds = range(1 if given.quick else 3)
+    effort = Effort(images=1000, epochs=1) if given.quick else Effort()
+    wanted = [(net, name, seed) for net in MAIN for name in recipes(net) for seed in seeds]
+    found: dict[tuple[str, str, int], tuple[dict[str, Any], bytes]] = {}
+    with ThreadPoolExecutor(1) if given.quick else own_processes(given.jobs) as pool:
+        taught = [pool.submit(teach, seed, effort) for seed in seeds]
+        running = {
+            pool.submit(measure, *each, taught[each[-1]].result(), effort): each for each in wanted
+        }
+        for done in tqdm(as_completed(running), total=len(running), desc="rows"):
+            found[running[done]] = done.result()
+            tqdm.write(str(done.result()[0]))
+    rows = [found[each][0] for each in wanted]
+    print(table(rows))
+    if not given.quick:
+        record.write("headline", rows)
+        record.replace(record.RESULTS / "headline.md", table(rows))
+        for net, recipe in MAIN.items():
+            for number, name in enumerate(recipe):
+                write_file(f"{net}_{number}", found[net, name, 0][1])
+
+
+def own_processes(jobs: int) -> ProcessPoolExecutor:
+    """A process of its own for each row, so that each counts its own seconds, on one thread."""
+    for variable in THREADS:  # The processes read it before they import TensorFlow.
+        os.environ[variable] = "1"
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+
+
+def write_file(name: str, data: bytes) -> None:
+    """Keep a network of the table, for the book to take apart."""
+    with whole_file(NETWORKS / f"{name}.nnopt") as beside:
+        beside.write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
