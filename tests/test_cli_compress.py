@@ -146,6 +146,20 @@ def test_interrupted_it_leaves_no_file_and_the_old_one(folder):
     assert (folder / "model.nnopt").read_bytes() == b"an older file"
 
 
+def test_a_full_disk_leaves_the_old_file(folder, monkeypatch):
+    def half(path, data):
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError("no space left on device")
+
+    (folder / "model.nnopt").write_bytes(b"an older file")
+    monkeypatch.setattr(Path, "write_bytes", half)
+    message = refused(run("compress", "model.keras", "--data", "data.npz", "--budget", "1MB"))
+    assert "no space left" in message
+    assert (folder / "model.nnopt").read_bytes() == b"an older file"
+    assert files(folder) - GIVEN == {"model.nnopt"}
+
+
 def test_a_training_that_diverges_is_a_sentence(folder, monkeypatch):
     from nnopt_course.compression import search
 
