@@ -18,10 +18,10 @@ The questions about a matrix (nothing is asked about one without entries):
    are not zero (:mod:`~nnopt_course.compression.places`)? Of these: is it negative, and how large
    is it (:mod:`~nnopt_course.compression.magnitudes`)?
 
-Columns are *in order* if none has its first entry that is not zero in a higher row than a column
-before it. The order of a hidden layer's neurons is free, so that one can sort them
-(:func:`in_order`); the questions about places then make use of it. This question's probability is
-32,768.
+Columns are *in order* if of each two that follow each other, the first one is not zero in the first
+row in which one of them is zero and the other one is not. The order of a hidden layer's neurons is
+free, so that one can sort them (:func:`in_order`); the questions about places then make use of it.
+This question's probability is 32,768.
 
 The flags share one mixer of rate 13 and two groups, with weights of 20,000. A column's contexts are
 128 + f and 64 + f, f being the flag of the column before (1 for the first). A row's, where F(i) is
@@ -163,25 +163,28 @@ def costs(
 
 
 def in_order(matrix: np.ndarray) -> np.ndarray:
-    """In which order columns take the fewest bytes: by the row of their first entry.
+    """In which order columns take the fewest bytes: by their first entry, then the next one, ….
 
     Where neurons are free to be in any order, sort a kernel's columns like that, its bias, and the
-    rows of the kernels that read them. Of n neurons, about log₂ n! bits are saved.
+    rows of the kernels that read them. Of n neurons, log₂ n! bits are saved.
 
     Args:
         matrix: (rows, columns) as for :func:`encode`.
 
     Returns:
-        (columns,) indices. Of columns that begin in one row, the one with more entries comes
-        first; empty ones are last.
+        (columns,) indices. Empty columns are last.
 
     Example:
         >>> in_order(np.array([[0, 1, 0], [2, 0, 0], [3, 0, 4]])).tolist()
         [1, 0, 2]
     """
-    used = np.asarray(matrix) != 0
-    first = (np.cumsum(used, axis=0) == 0).sum(axis=0)
-    return np.lexsort((-used.sum(axis=0), first))
+    keys = _keys(np.asarray(matrix) != 0)
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+
+
+def _keys(used: np.ndarray) -> list[bytes]:
+    """Where each column is zero, row after row: what it is sorted by."""
+    return [column.tobytes() for column in np.packbits(~used, axis=0).T]
 
 
 class _Stream:
@@ -206,8 +209,8 @@ class _Stream:
             columns = np.flatnonzero(self._columns(used.any(axis=0).tolist()))
             rows = []
             if columns.size:
-                first = used[:, columns].argmax(axis=0)
-                ordered = bool(self._coder.bit(ONE // 2, bool((np.diff(first) >= 0).all())))
+                keys = _keys(used[:, columns])
+                ordered = bool(self._coder.bit(ONE // 2, keys == sorted(keys)))
                 rows = np.flatnonzero(self._rows(used.any(axis=1).tolist(), above)).tolist()
         told = Told(height, columns.size, above, ordered, self._before)
         self._places.begin()

@@ -6,8 +6,9 @@ counted. ``x`` is 0 outside the matrix; ``len`` is the bit length of an integer,
 true, m(c) is how many entries column c has had that are not zero, before this row, and n(r) how
 many row r has. Where there is no ``above``, all terms with u are 0; u = r − above.
 
-If the columns are in order, those with m(c) = 0 are *fresh*, and after the first fresh one that
-stays zero all others in this row are zero: they are not asked.
+If the columns are in order, column c > 0 is *tied* if it was zero in the same rows before as column
+c − 1. It is then asked about only if x(r, c−1) ≠ 0: else it must be zero as well. Columns with
+m(c) = 0 are *fresh*.
 
 One mixer for all matrices, of rate 16, with a set of weights for each of six cases: 0, and 1 more
 if the matrix has one row, or else 2 more if there is an ``above``; 3 more for a fresh column. The
@@ -87,10 +88,13 @@ class Places:
         )
         told.counts[r] = len(found)
         told.filled[found] += 1
+        bits = np.zeros(width, bool)
+        bits[found] = True
+        told.tied[1:] &= bits[1:] == bits[:-1]
         return found
 
     def _contexts(self, told: Told, r: int) -> list[np.ndarray]:
-        """Counters of each column, in groups 1, 2, 4 and 5."""
+        """Of each column, the counters in groups 1, 2, 4 and 5, and whether it is tied."""
         first = self._mixer.first
         near, above = [r - 1, r - 2], 0
         if told.image:
@@ -109,7 +113,8 @@ class Places:
             alike += lengths((shared @ np.abs(rows)).astype(np.int64), 14) + 1
         rows, distances = told.around(r)
         wide = np.count_nonzero(rows[distances < 3], axis=0)
-        return [pattern, density, alike, first[5] + 16 * told.image + np.minimum(wide, 15)]
+        wide = first[5] + 16 * told.image + np.minimum(wide, 15)
+        return [pattern, density, alike, wide, told.tied]
 
     def _ask(
         self, columns: list[np.ndarray], answers: list[bool | None], fresh: int, chosen: int
@@ -129,11 +134,13 @@ class Places:
         found: list[int] = []
         bit = expected = 0
         rows = zip(*(column.tolist() for column in columns), answers, strict=True)
-        for c0, (c1, c2, c4, c5, answer) in enumerate(rows):
+        for c0, (c1, c2, c4, c5, tied, answer) in enumerate(rows):
             if c0 == fresh:
                 weights[:] = w0, w1, w2, w3, w4, w5
                 weights = self._mixer.weights[chosen + 3]
                 w0, w1, w2, w3, w4, w5 = weights
+            if tied and not bit:
+                continue
             shown = 2 * min(len(found), 15) + 32 * min((expected >> 14).bit_length(), 15)
             c3 = start + bit + shown
             n0, n1, n2 = counters[c0], counters[c1], counters[c2]
@@ -156,7 +163,5 @@ class Places:
             expected += p
             if bit:
                 found.append(c0)
-            elif c0 >= fresh:
-                break
         weights[:] = w0, w1, w2, w3, w4, w5
         return found

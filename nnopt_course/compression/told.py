@@ -22,7 +22,7 @@ class Told:
         height: how many rows it has.
         width: how many columns have anything.
         above: how many rows before a row the one above is; 0: none is.
-        ordered: the columns are sorted by the row of their first entry.
+        ordered: the columns are in order.
         before: (rows, columns) signs of the last matrix of more than one row; None: there is none.
 
     Attributes:
@@ -30,6 +30,7 @@ class Told:
         signs: (height, width) −1, 0, 1.
         counts: of each row, how many are not zero.
         filled: (width,) of each column, how many are not zero.
+        tied: (width,) of each column, whether it has been like the one before it, in order.
         single: it has one row only.
         image: it has a row above.
     """
@@ -43,6 +44,8 @@ class Told:
         self.signs = np.zeros((height, width), np.int8)
         self.counts = [0] * height
         self.filled = np.zeros(width, np.int64)
+        self.tied = np.full(width, ordered)
+        self.tied[:1] = False
         fits = before is not None and height > 1 and height % before.shape[1] == 0
         self._before = before if fits else None
         self._pixels = height // before.shape[1] if before is not None and fits else 1

@@ -100,7 +100,7 @@ def _room(shapes: list[tuple[int, int]], size: int, stream: bytes, coder: str) -
         return str(total)
     if coder == "context_mixing":
         width = max(columns for _, columns in shapes)
-        scratch = max(5 * rows + 8 * columns for rows, columns in shapes)
+        scratch = max(5 * rows + 9 * columns for rows, columns in shapes)
         return f"{total + 4 * width + scratch + 64} + sizeof(model_t)"
     count, at = read_number(stream)
     tables = 0

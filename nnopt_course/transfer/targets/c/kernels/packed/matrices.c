@@ -2,6 +2,7 @@
 typedef struct {
     const packed_t *a;
     int r, width, *columns, *filled, *counts;
+    uint8_t *tied;
     int around, place[25], near[25];    /* the rows around row r */
 } matrix_t;
 
@@ -114,7 +115,7 @@ static void read_row(reader_t *r, model_t *m, matrix_t *x, int ordered, const pa
                      int *last)
 {
     const packed_t *a = x->a;
-    int n = x->r, single = a->rows == 1, image = a->above > 0, stop = 0;
+    int n = x->r, single = a->rows == 1, image = a->above > 0, was = 0;
     int u = image ? n - a->above : -1;
     int start = n > 256 ? n - 256 : 0, fits = before && a->rows % before->columns == 0 && !single;
     int pixels = fits ? a->rows / before->columns : 1, g = n / pixels;
@@ -133,8 +134,10 @@ static void read_row(reader_t *r, model_t *m, matrix_t *x, int ordered, const pa
             alike[i - first] += sign(row[g]) * sign(row[i]);
         }
     }
-    for (int c = 0; c < x->width && !stop; c++) {
+    for (int c = 0; c < x->width; c++) {
         int pattern = 64 * single, wide, sum, sizes, fresh = ordered && !x->filled[c];
+        if (x->tied[c] && !bit)
+            continue;
         for (int k = 0; k < (image ? 6 : 2); k++)
             pattern += (entry(x, near[k], c) != 0) << k;
         look_around(x, c, &wide, &sum, &sizes);
@@ -146,12 +149,13 @@ static void read_row(reader_t *r, model_t *m, matrix_t *x, int ordered, const pa
             m->wide + least(wide, 15) + 16 * image, 0}, &expected);
         a->integers[n * a->columns + x->columns[c]] = (PACKED_INT)bit;
         x->counts[n] += bit;
-        stop = fresh && !bit;
     }
     for (int c = 0; c < x->width; c++) {
         PACKED_INT *own = a->integers + n * a->columns + x->columns[c];
         int wide, sum, sizes, negative, left = sign(entry(x, n - 1, c)), up = sign(entry(x, u, c));
-        if (!*own)
+        x->tied[c] &= was == (*own != 0);
+        was = *own != 0;
+        if (!was)
             continue;
         x->filled[c]++;
         look_around(x, c, &wide, &sum, &sizes);
@@ -172,7 +176,7 @@ static void read_matrix(reader_t *r, model_t *m, const packed_t *a, const packed
     reader_t start = *r;
     uint8_t *rows = take(r, a->rows, 1);
     matrix_t x = {a, 0, 0, take(r, a->columns, 4), take(r, a->columns, 4), take(r, a->rows, 4),
-                  0, {0}, {0}};
+                  take(r, a->columns, 1), 0, {0}, {0}};
     int ordered = 0, last = 0;
     uint32_t unused = 0;
     for (int c = 0, f = 1; c < a->columns && !r->bad; c++) {
@@ -185,6 +189,8 @@ static void read_matrix(reader_t *r, model_t *m, const packed_t *a, const packed
     }
     if (a->rows > 1 && x.width)
         ordered = decode(r, 32768);
+    for (int c = 1; c < x.width && !r->bad; c++)
+        x.tied[c] = (uint8_t)ordered;
     for (int i = 0; i < a->rows && x.width && !r->bad; i++)
         rows[i] = (uint8_t)(a->rows == 1 || row_has(r, m, rows, i, a->above));
     for (; x.r < a->rows && !r->bad; x.r++)
