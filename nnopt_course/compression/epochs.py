@@ -27,6 +27,7 @@ from nnopt_course.compression.setting import Setting, image_shape
 from nnopt_course.distillation import DistillationLoss, soft_targets
 from nnopt_course.evaluation.accuracy import predictor
 from nnopt_course.inputs import check_images
+from nnopt_course.interrupts import interrupts_kept
 from nnopt_course.quiet import import_quietly
 from nnopt_course.shifts import all_moves
 from nnopt_course.training import BAR, set_seed
@@ -127,7 +128,8 @@ def train_epochs(
 ) -> None:
     """Train a model, in place, and show one progress bar.
 
-    In the end, the statistics of batch normalization are measured anew.
+    In the end, the statistics of batch normalization are measured anew. Ctrl-C stops after the
+    epoch, or at once if it is pressed twice.
 
     Args:
         model: a built Keras 3 model whose output is (n, classes).
@@ -141,6 +143,7 @@ def train_epochs(
     Raises:
         ValueError: a weight is not finite to begin with.
         FloatingPointError: the loss became NaN or infinite.
+        KeyboardInterrupt: Ctrl-C was pressed.
     """
     if path := first_not_finite(model):
         raise ValueError(f"weights must be finite; {path} holds NaN or infinity")
@@ -148,12 +151,16 @@ def train_epochs(
     model.compile(optimizer, loss=loss, steps_per_execution=at_once)
     set_seed(setting.seed)
     rng = np.random.default_rng(setting.seed)
-    with tqdm(total=epochs, desc=name, file=sys.stdout, bar_format=BAR) as bar:
+    with (
+        tqdm(total=epochs, desc=name, file=sys.stdout, bar_format=BAR) as bar,
+        interrupts_kept() as check_interrupts,
+    ):
         for _ in range(epochs):
             x, y = setting.epoch(rng)
             history = model.fit(
                 x, y, batch_size=setting.batch_size, verbose=0, callbacks=[*callbacks]
             )
+            check_interrupts()
             reached = float(history.history["loss"][-1])
             if not math.isfinite(reached):
                 raise FloatingPointError(
