@@ -8,6 +8,7 @@ from nnopt_course.plotting.bits import error_against_bits
 from nnopt_course.plotting.integers import bit_rows, integer_grid, integer_maps
 from nnopt_course.plotting.layouts import row_orders
 from nnopt_course.plotting.levels import levels_below
+from nnopt_course.plotting.parts import part_bars
 from nnopt_course.plotting.ranges import error_parts, range_ends
 from nnopt_course.plotting.results import (
     accuracy_against_sparsity,
@@ -36,6 +37,7 @@ __all__ = [
     "levels_below",
     "mask_picture",
     "number_line",
+    "part_bars",
     "range_ends",
     "report_bars",
     "rounding_error",

@@ -48,6 +48,9 @@ DRAW = {
         {"last": ["a0", "b0", "a1", "b1"], "first": ["a0", "a1", "b0", "b1"]}, **k
     ),
     "report_bars": lambda **k: plotting.report_bars(["a", "b"], [1.0, 2.0], label="bytes", **k),
+    "part_bars": lambda **k: plotting.part_bars(
+        {"one": {"a": 1, "b": 9}, "two": {"a": 1, "b": 4}}, label="bytes", **k
+    ),
     "seed_ranges": lambda **k: plotting.seed_ranges(
         {"a": [1.0, 2.0], "b": [3.0]}, label="error", baseline=2.5, **k
     ),
