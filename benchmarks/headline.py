@@ -29,7 +29,7 @@ from tqdm.std import tqdm
 from nnopt_course import models
 from nnopt_course.compression import stages
 from nnopt_course.compression.container import pack, unpack
-from nnopt_course.compression.epochs import with_teacher
+from nnopt_course.compression.epochs import cosine, with_teacher
 from nnopt_course.compression.setting import Setting
 from nnopt_course.data import Mnist, Split, load_mnist
 from nnopt_course.evaluation.accuracy import error_percent, logits
@@ -54,39 +54,36 @@ class Recipe:
 
     Args:
         keep: weights that the kernels have when pruning ends.
-        epochs: of training, while weights are removed.
-        level_epochs: and then on levels.
+        epochs: of training, while weights are removed; then of what is left, which is smaller and
+            trains faster; then on levels.
         bits: of the levels; 4 are −7 … 7 times a step.
         batch_size: examples in a step.
         teacher: learn from a teacher.
         shifts: move each image by up to one pixel, anew in each epoch.
-        span: between which parts of the training weights go. Early: what is left needs the time.
         score: what matters least goes: ``"w²·v"`` or ``"magnitude"``.
         coder: of the file.
     """
 
     keep: int
-    epochs: int
-    level_epochs: int
+    epochs: tuple[int, int, int]
     bits: int = 4
     batch_size: int = 128
     teacher: bool = True
     shifts: bool = True
-    span: tuple[float, float] = (0.03, 0.5)
     score: str = "w²·v"
     coder: str = "context_mixing"
 
 
 #: net → name → recipe. What is asked of each stands in the book's table.
 MAIN = {
-    "lenet_300_100": {"at 1.58 %": Recipe(2900, 170, 30)},
+    "lenet_300_100": {"at 1.58 %": Recipe(2950, (60, 110, 40))},
     "lenet_5": {
-        "at 0.74 %": Recipe(3600, 24, 14, batch_size=64),
-        "at 1.0 %": Recipe(1900, 24, 14, batch_size=64),
+        "at 0.74 %": Recipe(3300, (12, 24, 16), batch_size=64),
+        "at 1.0 %": Recipe(1600, (12, 24, 16), batch_size=64),
     },
 }
 #: On LeNet-300-100, with a third of the epochs, since there are many.
-SHORT = replace(MAIN["lenet_300_100"]["at 1.58 %"], epochs=50, level_epochs=12)
+SHORT = replace(MAIN["lenet_300_100"]["at 1.58 %"], epochs=(20, 30, 10))
 ABLATION = {
     "short": SHORT,
     "short, no teacher": replace(SHORT, teacher=False),
@@ -117,7 +114,7 @@ class Effort:
     def of(self, recipe: Recipe) -> Recipe:
         if self.epochs is None:
             return recipe
-        return replace(recipe, epochs=self.epochs, level_epochs=self.epochs)
+        return replace(recipe, epochs=(self.epochs,) * 3)
 
     def mnist(self, shape: str) -> Mnist:
         mnist = load_mnist(shape=shape)
@@ -192,8 +189,7 @@ def measure(
     model = models.BUILDERS[net](seed=seed)
     parameters = model.count_params()
     if dense:
-        epochs = recipe.epochs + recipe.level_epochs
-        model = stages.train(epochs, learning_rate=LEARNING_RATE)(model, setting)
+        model = stages.train(sum(recipe.epochs), learning_rate=LEARNING_RATE)(model, setting)
     else:
         model = compressed(model, recipe, setting)
     data = pack(model, coder=recipe.coder)
@@ -217,16 +213,19 @@ def compressed(model: Any, recipe: Recipe, setting: Setting) -> Any:
     """A network pruned while it learns, without the units that this makes useless, on levels."""
     weights = sum(kernel.size for kernel in kernels(model).values())
     score = {"w²·v": stages.moments, "magnitude": lambda model: magnitude}[recipe.score]
+    pruning, training, on_levels = recipe.epochs
+    part = pruning / (pruning + training)  # One cosine for both.
     steps = (
         stages.prune(
             1 - recipe.keep / weights,
-            recipe.epochs,
-            learning_rate=LEARNING_RATE,
-            span=recipe.span,
+            pruning,
+            learning_rate=cosine(LEARNING_RATE, part=(0, part)),
+            span=(0.06, 1.0),
             score=score,
         ),
         stages.shrink(),
-        stages.level(uniform(recipe.bits), recipe.level_epochs, learning_rate=LEARNING_RATE / 2),
+        stages.train(training, learning_rate=cosine(LEARNING_RATE, part=(part, 1))),
+        stages.level(uniform(recipe.bits), on_levels, learning_rate=LEARNING_RATE / 2),
         stages.shrink(),
         stages.order(),
     )
