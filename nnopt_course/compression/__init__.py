@@ -6,9 +6,8 @@ There are two coders of sparse integers, ``encode`` and ``decode``:
   values, each by :mod:`~nnopt_course.compression.huffman`
 - :mod:`~nnopt_course.compression.context_mixing`: bits that
   :mod:`~nnopt_course.compression.mixing` predicts, through
-  :mod:`~nnopt_course.compression.arithmetic`; about
-  :mod:`~nnopt_course.compression.places` and :mod:`~nnopt_course.compression.magnitudes`, from what
-  was :mod:`~nnopt_course.compression.told` before
+  :mod:`~nnopt_course.compression.arithmetic`; what is asked about a matrix is in
+  :mod:`~nnopt_course.compression.questions`
 
 :mod:`~nnopt_course.compression.entropy` says how close they come, and
 :mod:`~nnopt_course.compression.numbers` writes lengths.

@@ -5,24 +5,24 @@ estimator of Krichevsky and Trofimov. A *mixer* weighs the opinions of several c
 from each bit, by gradient descent on the bit's own code length:
 
 .. math::
-    s_j = \ln \frac{2 n_1 + 1}{2 n_0 + 1}, \qquad
-    p = \frac{1}{1 + e^{-\sum_j w_j s_j}}, \qquad
+    s_j = \log_2 \frac{2 n_1 + 1}{2 n_0 + 1}, \qquad
+    p = \frac{1}{1 + 2^{-\sum_j w_j s_j}}, \qquad
     w_j \leftarrow w_j + \eta \, (b - p) \, s_j
 
-All of it is integers, so that every machine agrees to the last bit:
+All of it is integers, so that every machine agrees to the last bit. Between two powers of two,
+logarithm and power are straight lines, each the inverse of the other.
 
-- Logits are in units of 1/256, between −2815 and 2815; probabilities and weights in units of
+- Logits are in units of 1/256, between −3500 and 3500; probabilities and weights in units of
   1/65,536.
-- ``POWERS``: the k-th is e^(k/256) in units of 2⁻²⁴, k = 0 … 2815. The first is 2²⁴; the next one
-  is ``power + (power * 65664 >> 24)``.
-- ``squash(x)`` = ``(P << 16) / (P + 2²⁴)``, rounded down, for x ≥ 0 with P the x-th power, at most
-  65,535; for x < 0 it is 65,536 − squash(−x). Beyond ±2815 it stays what it is there.
-- A counter starts with n0 = n1 = 0. Its opinion is ``LOGS[n1] − LOGS[n0]``, where ``LOGS[n]`` is
-  how many powers are smaller than (2n + 1)·2²⁴.
+- ``log(n)`` = 256·l + (512·n >> l), with l the bit length of n. A constant more than it should be,
+  which does not matter.
+- ``squash(x)`` = 65,536 − q for x ≥ 0 and q for x < 0, where q is 2²⁴ / (((256 + a mod 256) <<
+  ⌊a/256⌋) + 256), rounded down, with a = min(\|x\|, 3500).
+- A counter starts with n0 = n1 = 0. Its opinion is ``log(2·n1 + 1) − log(2·n0 + 1)``.
 - The probability of a 1 is ``squash(sum(w_j * s_j) >> 16)``, the shift rounding towards −∞.
 - After the bit, each weight grows by ``((bit << 16) − p) * s_j >> rate``, the shift again towards
-  −∞, and each counter adds what happened; if that makes more than 60 in all, both of its counts are
-  halved, rounding down.
+  −∞, and each counter adds what happened; if that makes more than 250 in all, both of its counts
+  are halved, rounding down.
 
 A mixer has groups of contexts, with one counter a context; each bit chooses one context of each
 group. It may have several sets of weights, of which each bit chooses one.
@@ -42,46 +42,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-import numpy as np
-
 from nnopt_course.compression.arithmetic import Decoder, Encoder
 
-__all__ = ["AFTER", "LARGEST", "LOGS", "OPINIONS", "SQUASH", "Mixer"]
+__all__ = ["AFTER", "LARGEST", "LOGS", "ONES", "OPINIONS", "SQUASH", "Mixer"]
 
 #: Logits reach from −LARGEST to LARGEST.
-LARGEST = 2815
+LARGEST = 3500
 #: A counter remembers at most so many bits.
-MOST = 60
+MOST = 250
 _UNIT = 1 << 24
 
 
-def _powers() -> list[int]:
-    powers = [_UNIT]
-    for _ in range(LARGEST):
-        powers.append(powers[-1] + (powers[-1] * 65664 >> 24))
-    return powers
+def _log(n: int) -> int:
+    return 256 * n.bit_length() + (512 * n >> n.bit_length())
 
 
-def _squash(powers: list[int]) -> list[int]:
-    up = [min((power << 16) // (power + _UNIT), 65535) for power in powers]
-    return [65536 - p for p in up[:0:-1]] + up
+def _squash() -> list[int]:
+    rest = [_UNIT // ((256 + x % 256 << x // 256) + 256) for x in range(LARGEST + 1)]
+    return rest[:0:-1] + [65536 - q for q in rest]
 
 
-_POWERS = _powers()
 #: The opinion's logarithms, by count.
-LOGS = np.searchsorted(_POWERS, [(2 * n + 1) * _UNIT for n in range(MOST + 1)]).tolist()
+LOGS = [_log(2 * n + 1) for n in range(MOST + 1)]
 #: The probability of logit x is at x + LARGEST.
-SQUASH = _squash(_POWERS)
+SQUASH = _squash()
 
 # A counter is one number, its place in this list: so a bit costs one look into a table.
 _COUNTS = [(total - ones, ones) for total in range(MOST + 1) for ones in range(total + 1)]
-_INDEX = {counts: i for i, counts in enumerate(_COUNTS)}
+_STARTS = [total * (total + 1) // 2 for total in range(MOST + 1)]
 
 
 def _counted(zeros: int, ones: int) -> int:
-    return _INDEX[zeros, ones] if zeros + ones <= MOST else _INDEX[zeros // 2, ones // 2]
+    if zeros + ones > MOST:
+        zeros, ones = zeros // 2, ones // 2
+    return _STARTS[zeros + ones] + ones
 
 
+#: How many ones a counter has.
+ONES = [ones for _, ones in _COUNTS]
 #: What a counter says.
 OPINIONS = [LOGS[ones] - LOGS[zeros] for zeros, ones in _COUNTS]
 #: What it is after a 0 and after a 1.
@@ -112,9 +110,9 @@ class Mixer:
         >>> for _ in range(4):
         ...     print(mixer.bit(encoder, [1], 1))
         (1, 32768)
-        (1, 49188)
-        (1, 54683)
-        (1, 57478)
+        (1, 49152)
+        (1, 54699)
+        (1, 57471)
     """
 
     def __init__(

@@ -41,7 +41,7 @@ def test_too_few_and_too_many_bytes():
     data = encode(np.arange(1000) % 2, p)
     with pytest.raises(ValueError, match="ends too early"):
         decode(data[:-6], p)
-    with pytest.raises(ValueError, match="1 bytes are left over"):
+    with pytest.raises(ValueError, match="2 bytes are left over"):
         decode(data + bytes(5), p)
 
 

@@ -82,8 +82,8 @@ def test_the_structure_takes_a_few_bytes():
     for make in (models.lenet_300_100, models.lenet_5):
         rows = inspect(pack(make())).rows
         sizes[make.__name__] = next(row["bytes"] for row in rows if row["part"] == "structure")
-    assert sizes["lenet_300_100"] <= 15
-    assert sizes["lenet_5"] <= 30
+    assert sizes["lenet_300_100"] <= 33  # The sizes of the arrays included.
+    assert sizes["lenet_5"] <= 51
 
 
 def test_names_are_kept_on_request():

@@ -12,14 +12,15 @@ from math import prod
 
 import numpy as np
 
+from nnopt_course.compression.file_format.arrays import Pair, read_arrays, write_arrays
 from nnopt_course.compression.file_format.frame import unwrap, wrap
 from nnopt_course.compression.file_format.kinds import Shape
 from nnopt_course.compression.file_format.nodes import Node
 from nnopt_course.compression.file_format.reader import Reader
 from nnopt_course.compression.file_format.streams import CODERS, decode, encode
 from nnopt_course.compression.file_format.structure import read_structure, write_structure
-from nnopt_course.compression.file_format.tensors import Tensor, tensors
-from nnopt_course.compression.file_format.values import Coded, read_side, represent, restore
+from nnopt_course.compression.file_format.tensors import Tensor, matrix_shape, tensors
+from nnopt_course.compression.file_format.values import Coded, represent, restore
 from nnopt_course.compression.numbers import write_number
 
 __all__ = ["MAX_PARAMETERS", "Contents", "Parsed", "decoded", "parse", "read", "write"]
@@ -28,6 +29,8 @@ __all__ = ["MAX_PARAMETERS", "Contents", "Parsed", "decoded", "parse", "read", "
 MAX_PARAMETERS = 1 << 26
 
 _NAMED = 2
+#: Where the line of an image is not known yet.
+_UNKNOWN = -1
 _LONGEST_NAME = 255
 
 
@@ -54,7 +57,7 @@ def write(contents: Contents) -> bytes:
     """Write a network to bytes; :func:`read` gives exactly it.
 
     Args:
-        contents: the network. Its nodes' shapes and codes do not matter.
+        contents: the network. Its nodes' shapes do not matter.
 
     Returns:
         The file.
@@ -65,31 +68,34 @@ def write(contents: Contents) -> bytes:
     if contents.coder not in CODERS:
         raise ValueError(f"coder must be one of {', '.join(CODERS)}; received {contents.coder!r}")
     _check_line(contents.line, contents.input_shape)
-    nodes = [replace(node, codes=dict.fromkeys(node.arrays, 1)) for node in contents.nodes]
+    structure = write_structure(contents.input_shape, contents.nodes)
     # Read as a reader will: so the shapes are those that it will expect.
-    planned = read_structure(
-        Reader(write_structure(contents.input_shape, nodes)), max_parameters=1 << 62
-    )[1]
+    planned = read_structure(Reader(structure), _kernels_of(contents.nodes), max_size=1 << 62)[1]
     places = tensors(contents.input_shape, planned, contents.line)
-    coded = []
-    for place in places:
-        each = represent(_matrix(contents.nodes[place.node], place, planned[place.node]))
-        nodes[place.node].codes[place.role] = each.code
-        coded.append(each)
+    coded = [
+        represent(_matrix(contents.nodes[place.node], place, planned[place.node]))
+        for place in places
+    ]
+    pairs = [
+        Pair(place.shape, place.above, two)
+        for place, two in zip(places[::2], zip(coded[::2], coded[1::2], strict=True), strict=True)
+    ]
     told = [(each, place) for each, place in zip(coded, places, strict=True) if each.has_integers]
     stream = encode(
         [each.integers for each, _ in told],
         [place.above for _, place in told],
         coder=contents.coder,
     )
-    parts = [
-        write_structure(contents.input_shape, nodes),
-        write_number(contents.line),
-        *(_write_name(node.name) for node in nodes if contents.named and not node.shares),
-        *(each.side() for each in coded),
-        stream,
-    ]
+    names = [node.name for node in contents.nodes if contents.named and not node.shares]
+    network = structure + b"".join(map(_write_name, names))
+    parts = [write_arrays(pairs), write_number(len(network)), network, stream]
     return wrap(b"".join(parts), flags=CODERS.index(contents.coder) + _NAMED * contents.named)
+
+
+def _kernels_of(nodes: Sequence[Node]) -> list[tuple[int, int]]:
+    """The first array of each node that has some of its own, as a matrix."""
+    own = [node for node in nodes if node.arrays and not node.shares]
+    return [matrix_shape(node.kind, next(iter(node.arrays.values())).shape) for node in own]
 
 
 def _matrix(node: Node, place: Tensor, planned: Node) -> np.ndarray | None:
@@ -125,7 +131,6 @@ class Parsed:
         places: its arrays.
         coded: the same arrays, without integers.
         stream: the coded integers.
-        structure: how many bytes the structure has.
         names: how many bytes the names have.
     """
 
@@ -133,7 +138,6 @@ class Parsed:
     places: list[Tensor]
     coded: list[Coded]
     stream: bytes
-    structure: int
     names: int
 
 
@@ -152,17 +156,43 @@ def parse(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> Parsed:
     if flags >= 2 * _NAMED:
         raise ValueError(f"expected flags below {2 * _NAMED}; received {flags}")
     reader = Reader(body)
-    input_shape, nodes = read_structure(reader, max_parameters=max_parameters)
-    line, structure, named = reader.number(), reader.at, bool(flags & _NAMED)
-    _check_line(line, input_shape)
-    nodes = _with_names(reader if named else None, nodes)
-    names = reader.at - structure
+    pairs = read_arrays(reader, max_parameters=max_parameters)
+    inner = Reader(reader.take(reader.number()))
+    input_shape, nodes = read_structure(
+        inner, [pair.shape for pair in pairs], max_size=max_parameters
+    )
+    before, named = inner.at, bool(flags & _NAMED)
+    nodes = _with_names(inner if named else None, nodes)
+    names = inner.at - before
+    if left := inner.rest():
+        raise ValueError(f"expected the end of the structure; {len(left)} bytes are left over")
+    line = _line(input_shape, nodes, pairs)
     places = tensors(input_shape, nodes, line)
-    coded = [
-        read_side(reader, nodes[place.node].codes[place.role], place.shape) for place in places
-    ]
+    _check_arrays(places, pairs)
+    coded = [each for pair in pairs for each in pair.coded]
     contents = Contents(input_shape, tuple(nodes), line, CODERS[flags % _NAMED], named)
-    return Parsed(contents, places, coded, reader.rest(), structure, names)
+    return Parsed(contents, places, coded, reader.rest(), names)
+
+
+def _line(input_shape: Shape, nodes: Sequence[Node], pairs: Sequence[Pair]) -> int:
+    """Pixels in a line of the images that come as vectors, as the first kernel on them has it."""
+    kernels = tensors(input_shape, nodes, _UNKNOWN)[::2]
+    found = [p.above for k, p in zip(kernels, pairs, strict=True) if k.above == _UNKNOWN]
+    return found[0] if found else 0
+
+
+def _check_arrays(places: Sequence[Tensor], pairs: Sequence[Pair]) -> None:
+    """What is said of arrays must be what follows from the structure."""
+    for i, pair in enumerate(pairs):
+        kernel, other = places[2 * i], places[2 * i + 1]
+        if kernel.above != pair.above:
+            raise ValueError(
+                f"expected a pixel above {kernel.above} rows before, as the structure has it; "
+                f"received {pair.above}"
+            )
+        for place, each in zip((kernel, other), pair.coded, strict=True):
+            if each.is_absent and place.role != "bias":
+                raise ValueError(f"expected a {place.role} for node {place.node + 1}; it is absent")
 
 
 def _with_names(reader: Reader | None, nodes: Sequence[Node]) -> list[Node]:

@@ -1,4 +1,4 @@
-"""What stands around a file's body: who wrote it, how long it is, and whether it is whole.
+"""What stands around a file's body: what it is, and whether it is whole.
 
 Taught in: part 7, the file format.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import zlib
 
-from nnopt_course.compression.numbers import read_number, write_number
-
-__all__ = ["MAGIC", "VERSION", "unwrap", "wrap"]
+__all__ = ["FRAME", "MAGIC", "VERSION", "unwrap", "wrap"]
 
 #: How a file begins.
 MAGIC = b"NNO"
@@ -17,6 +15,8 @@ MAGIC = b"NNO"
 VERSION = 1
 
 _CHECKSUM = 4
+#: How many bytes stand around a body.
+FRAME = len(MAGIC) + 1 + _CHECKSUM
 
 
 def wrap(body: bytes, *, flags: int) -> bytes:
@@ -27,17 +27,13 @@ def wrap(body: bytes, *, flags: int) -> bytes:
         flags: 0 to 15, what the reader of the body must know.
 
     Returns:
-        Magic, version and flags, the number of the body's bytes, the body, CRC-32 of all that.
+        Magic, version and flags, the body, CRC-32 of all that.
 
     Example:
         >>> wrap(b"body", flags=2).hex(" ")
-        '4e 4e 4f 21 04 62 6f 64 79 89 bd 91 bd'
+        '4e 4e 4f 21 62 6f 64 79 31 6b 42 b5'
     """
-    head = MAGIC + bytes([VERSION | flags << 4]) + write_number(len(body))
-    return _checked(head + body)
-
-
-def _checked(data: bytes) -> bytes:
+    data = MAGIC + bytes([VERSION | flags << 4]) + body
     return data + zlib.crc32(data).to_bytes(_CHECKSUM, "little")
 
 
@@ -52,7 +48,7 @@ def unwrap(data: bytes) -> tuple[bytes, int]:
 
     Raises:
         TypeError: it is not bytes.
-        ValueError: it is not such a file, of another version, too short or too long, or damaged.
+        ValueError: it is not such a file, of another version, or damaged.
 
     Example:
         >>> unwrap(wrap(b"body", flags=2))
@@ -66,11 +62,7 @@ def unwrap(data: bytes) -> tuple[bytes, int]:
     version, flags = data[len(MAGIC)] & 15, data[len(MAGIC)] >> 4
     if version != VERSION:
         raise ValueError(f"expected version {VERSION} of the format; received {version}")
-    length, start = read_number(data, len(MAGIC) + 1)
-    expected = start + length + _CHECKSUM
-    if len(data) != expected:
-        raise ValueError(f"expected a file of {expected} bytes; received {len(data)}")
-    end = start + length
-    if _checked(data[:end]) != data:
+    body = data[len(MAGIC) + 1 : -_CHECKSUM]
+    if wrap(body, flags=flags) != data:
         raise ValueError("the file is damaged: its checksum does not fit")
-    return data[start:end], flags
+    return body, flags

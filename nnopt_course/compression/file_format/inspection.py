@@ -11,6 +11,7 @@ import numpy as np
 
 from nnopt_course.compression.context_mixing import costs
 from nnopt_course.compression.file_format.contents import MAX_PARAMETERS, Parsed, decoded, parse
+from nnopt_course.compression.file_format.frame import FRAME
 from nnopt_course.compression.file_format.reader import Reader
 from nnopt_course.compression.file_format.values import NAMES, Coded, restore
 from nnopt_course.layer_report import LayerReport
@@ -21,7 +22,8 @@ __all__ = ["inspect"]
 def inspect(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> LayerReport:
     """The parts of a file and their bytes.
 
-    All arrays' integers are one stream. With context mixing, what an array's integers cost is known
+    To the structure belongs what is said of the arrays: their sizes, and how each is written. All
+    arrays' integers are one stream. With context mixing, what an array's integers cost is known
     from the probabilities of their bits; *places* say which are not zero, *values* what these are.
     Huffman's code has tables, gaps and values of all arrays together.
 
@@ -38,12 +40,13 @@ def inspect(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> LayerReport
         TypeError, ValueError: as :func:`~nnopt_course.compression.file_format.contents.read`.
 
     Example:
-        >>> data = "4e4e4f111b01040111032a020034cdcccc3d07020105331223232002c8b8e49969a45a13"
+        >>> data = "4e4e4f11020403021a003412cdcccc3d0401040111"
+        >>> data += "07020105331223232002c8b8e49900cc7889"
         >>> report = inspect(bytes.fromhex(data)).to_frame()
         >>> print(report[["part", "bytes", "nonzeros"]].to_string(index=False))
                     part  bytes  nonzeros
-                   frame      9         0
-               structure      7         0
+                   frame      8         0
+               structure     11         0
           dense_1/kernel      2         5
             dense_1/bias      4         1
         all code lengths     10         0
@@ -52,15 +55,15 @@ def inspect(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> LayerReport
     """
     parsed = parse(data, max_parameters=max_parameters)
     coded = decoded(parsed)
-    sides = [len(each.side()) for each in parsed.coded]
-    inner = parsed.structure + parsed.names + sum(sides) + len(parsed.stream)
-    rows = [_row("frame", len(data) - inner, note="magic, version, length, checksum")]
-    rows.append(_row("structure", parsed.structure, note=f"{len(parsed.contents.nodes)} nodes"))
+    floats = [len(each.floats_as_bytes()) for each in parsed.coded]
+    structure = len(data) - FRAME - parsed.names - sum(floats) - len(parsed.stream)
+    rows = [_row("frame", FRAME, note="magic, version, checksum")]
+    rows.append(_row("structure", structure, note=f"{len(parsed.contents.nodes)} nodes"))
     if parsed.contents.named:
         rows.append(_row("names", parsed.names))
     mixed = parsed.contents.coder == "context_mixing"
     costs = iter(_costs(parsed, coded) if mixed else ())
-    for each, place, side in zip(coded, parsed.places, sides, strict=True):
+    for each, place, size in zip(coded, parsed.places, floats, strict=True):
         kind = NAMES[each.code % 8]
         matrix = restore(each, place.shape)
         if matrix is None:
@@ -69,13 +72,13 @@ def inspect(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> LayerReport
         rows.append(
             _row(
                 f"{parsed.contents.nodes[place.node].name}/{place.role}",
-                side + places + values,
-                floats=side,
+                size + places + values,
+                floats=size,
                 places=places,
                 values=values,
                 entries=matrix.size,
                 nonzeros=int(np.count_nonzero(matrix)),
-                note=f"{kind} in float{16 if each.code >= 8 else 32}" if side else kind,
+                note=f"{kind} in float{16 if each.code >= 8 else 32}" if size else kind,
             )
         )
     if parsed.stream and not mixed:

@@ -3,7 +3,8 @@
 To add one, enter it in :data:`KINDS` under the next number. Each has three functions:
 
 - ``write(settings) -> numbers``
-- ``read(number) -> settings``, where ``number()`` is the next number of the file
+- ``read(number) -> settings``, where ``number()`` is the next number of the file; how many outputs
+  a layer has, its kernel says
 - ``infer(settings, shapes) -> (shapes of its arrays, shape of what it makes)``, of one image
 
 Taught in: part 7, the file format.
@@ -166,12 +167,12 @@ def _same(settings: Settings, shapes: Sequence[Shape]) -> Inferred:
     return {}, shapes[0]
 
 
-def _write_convolution(outputs: str) -> Callable[[Settings], Sequence[int]]:
-    return lambda settings: (*_write_window(settings["window"], (1, 1)), settings[outputs])
+def _write_convolution(settings: Settings) -> Sequence[int]:
+    return _write_window(settings["window"], (1, 1))
 
 
-def _read_convolution(outputs: str) -> Callable[[Number], dict[str, Any]]:
-    return lambda number: {"window": _read_window(number, (1, 1)), outputs: number()}
+def _read_convolution(number: Number) -> dict[str, Any]:
+    return {"window": _read_window(number, (1, 1))}
 
 
 def _write_pool(settings: Settings) -> Sequence[int]:
@@ -218,13 +219,9 @@ _POOL = Kind(_write_pool, _read_pool, _pool)
 #: The kinds of nodes, in the order of their numbers.
 KINDS: dict[str, Kind] = {
     "activation": Kind(_nothing_written, _nothing_read, _same),
-    "dense": Kind(
-        lambda settings: (settings["outputs"],), lambda number: {"outputs": number()}, _dense
-    ),
-    "conv2d": Kind(_write_convolution("outputs"), _read_convolution("outputs"), _conv2d),
-    "depthwise_conv2d": Kind(
-        _write_convolution("multiplier"), _read_convolution("multiplier"), _depthwise
-    ),
+    "dense": Kind(_nothing_written, _nothing_read, _dense),
+    "conv2d": Kind(_write_convolution, _read_convolution, _conv2d),
+    "depthwise_conv2d": Kind(_write_convolution, _read_convolution, _depthwise),
     "affine": Kind(_nothing_written, _nothing_read, _affine),
     "max_pool": _POOL,
     "average_pool": _POOL,

@@ -37,7 +37,6 @@ class Node:
         shares: 0, or the number of the node before whose settings and arrays it has.
         shapes: of its arrays, by name.
         shape: of what it makes, of one image.
-        codes: how its arrays are coded, by name.
         arrays: float32, by name; None for one that it does not have.
         name: the layer's.
     """
@@ -49,7 +48,6 @@ class Node:
     shares: int = 0
     shapes: dict[str, Shape] = field(default_factory=dict)
     shape: Shape = ()
-    codes: dict[str, int] = field(default_factory=dict)
     arrays: dict[str, np.ndarray | None] = field(default_factory=dict)
     name: str = ""
 

@@ -16,6 +16,7 @@ from typing import Any
 from nnopt_course.compression.file_format.kinds import KINDS, WITH_ARRAYS, Shape
 from nnopt_course.compression.file_format.nodes import Node
 from nnopt_course.compression.file_format.reader import Reader
+from nnopt_course.compression.file_format.tensors import matrix_shape
 from nnopt_course.compression.numbers import write_number
 
 __all__ = ["ACTIVATIONS", "read_structure", "write_structure"]
@@ -42,8 +43,7 @@ def write_structure(input_shape: Shape, nodes: Sequence[Node]) -> bytes:
 
     Args:
         input_shape: of one image.
-        nodes: each after those that it reads; the last one is the output. Of their arrays, only
-            the codes are written.
+        nodes: each after those that it reads; the last one is the output.
     """
     numbers = [len(input_shape), *input_shape, len(nodes)]
     out = b"".join(map(write_number, numbers))
@@ -65,9 +65,7 @@ def _write_node(i: int, node: Node) -> bytes:
         numbers.append(node.shares)
     if not node.shares:
         numbers += kind.write(node.settings)
-    codes = list(node.codes.values())
-    packed = [] if node.shares or not codes else [codes[0] | codes[1] << 4]
-    return b"".join(map(write_number, numbers)) + bytes(packed)
+    return b"".join(map(write_number, numbers))
 
 
 def _activation_code(activation: tuple[str, dict[str, Any]] | None) -> tuple[int, list[int]]:
@@ -80,13 +78,15 @@ def _activation_code(activation: tuple[str, dict[str, Any]] | None) -> tuple[int
     return _LIMITED, [bits]
 
 
-def read_structure(reader: Reader, *, max_parameters: int) -> tuple[Shape, list[Node]]:
+def read_structure(
+    reader: Reader, matrices: Sequence[tuple[int, int]], *, max_size: int
+) -> tuple[Shape, list[Node]]:
     """Read a structure. Nothing is allocated for arrays, and all of it is checked.
 
     Args:
         reader: where it is.
-        max_parameters: all arrays together may have so many entries, and each activation of one
-            image.
+        matrices: (rows, columns) of the first array of each node that has arrays of its own.
+        max_size: the activations of one image may have so many numbers.
 
     Returns:
         The shape of an image, and the nodes, without arrays.
@@ -98,21 +98,19 @@ def read_structure(reader: Reader, *, max_parameters: int) -> tuple[Shape, list[
     if not 1 <= axes <= 7:
         raise ValueError(f"expected an input of 1 to 7 axes; received {axes}")
     input_shape = tuple(reader.number() for _ in range(axes))
-    _check_size(input_shape, max_parameters)
+    _check_size(input_shape, max_size)
     nodes: list[Node] = []
-    shapes, count, parameters = [input_shape], reader.number(), 0
+    shapes, count, left = [input_shape], reader.number(), list(matrices)[::-1]
     if not count:
         raise ValueError("expected at least one node; received 0")
     for _ in range(count):
-        node = _read_node(reader, nodes, shapes)
-        _check_size(node.shape, max_parameters)
-        if not node.shares:
-            parameters += sum(map(prod, node.shapes.values()))
-        if parameters > max_parameters:
-            raise ValueError(f"expected at most {max_parameters} parameters; there are more")
-        _check_window(node, shapes, max_parameters)
+        node = _read_node(reader, nodes, shapes, left)
+        _check_size(node.shape, max_size)
+        _check_window(node, shapes, max_size)
         nodes.append(node)
         shapes.append(node.shape)
+    if left:
+        raise ValueError(f"expected nodes for all arrays; {len(left)} matrices are left over")
     used = {number for node in nodes for number in node.inputs}
     if unused := set(range(count)) - used:
         raise ValueError(f"expected each node to be read; nobody reads {sorted(unused)}")
@@ -132,7 +130,13 @@ def _check_window(node: Node, shapes: Sequence[Shape], most: int) -> None:
         _check_size((height + sum(borders[0]), width + sum(borders[1]), channels), most)
 
 
-def _read_node(reader: Reader, nodes: Sequence[Node], shapes: Sequence[Shape]) -> Node:
+def _read_node(
+    reader: Reader,
+    nodes: Sequence[Node],
+    shapes: Sequence[Shape],
+    matrices: list[tuple[int, int]],
+) -> Node:
+    """A node; the last one of the matrices is taken if it has arrays of its own."""
     i = len(nodes) + 1
     code = reader.number()
     number, function, told = code & 15, code >> 4 & 7, code & _TOLD
@@ -159,16 +163,26 @@ def _read_node(reader: Reader, nodes: Sequence[Node], shapes: Sequence[Shape]) -
     if shares:
         return _sharing(nodes, shares, Node(name, inputs, {}, activation, shares), given)
     settings = kind.read(reader.number)
+    if not has_arrays:
+        wanted, shape = kind.infer(settings, given)
+        if name == "reshape":
+            settings = {"shape": shape}
+        return Node(name, inputs, settings, activation, 0, wanted, shape)
+    if not matrices:
+        raise ValueError(f"node {i}, {name}, has no arrays")
+    matrix = matrices.pop()
+    if name == "depthwise_conv2d":
+        settings["multiplier"] = matrix[1] // given[0][-1]
+    elif name != "affine":
+        settings["outputs"] = matrix[1]
     wanted, shape = kind.infer(settings, given)
-    if name == "reshape":
-        settings = {"shape": shape}
-    codes = {}
-    if has_arrays:
-        byte = reader.byte()
-        codes = dict(zip(wanted, (byte & 15, byte >> 4), strict=True))
-        if missing := [role for role, code in codes.items() if not code and role != "bias"]:
-            raise ValueError(f"node {i}, {name}, has no {missing[0]}")
-    return Node(name, inputs, settings, activation, 0, wanted, shape, codes)
+    role, first = next(iter(wanted.items()))
+    if matrix_shape(name, first) != matrix:
+        raise ValueError(
+            f"expected a {role} of shape {first} for node {i}, {name}; received {matrix[0]} × "
+            f"{matrix[1]}"
+        )
+    return Node(name, inputs, settings, activation, 0, wanted, shape)
 
 
 def _sharing(nodes: Sequence[Node], shares: int, node: Node, given: Sequence[Shape]) -> Node:

@@ -18,7 +18,7 @@ import numpy as np
 from nnopt_course.compression.file_format.kinds import Shape
 from nnopt_course.compression.file_format.nodes import Node
 
-__all__ = ["Tensor", "tensors"]
+__all__ = ["Tensor", "matrix_shape", "tensors"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,21 @@ class Tensor:
         return np.ascontiguousarray(pixels.swapaxes(0, 1)).reshape(shape)
 
 
+def matrix_shape(kind: str, shape: Shape) -> tuple[int, int]:
+    """Rows and columns of a kernel, or of another array.
+
+    Args:
+        kind: of the node.
+        shape: of the array.
+
+    Example:
+        >>> matrix_shape("conv2d", (5, 5, 3, 8)), matrix_shape("depthwise_conv2d", (5, 5, 3, 8))
+        ((75, 8), (25, 24))
+    """
+    columns = prod(shape[2:] if kind == "depthwise_conv2d" else shape[-1:])
+    return prod(shape) // max(columns, 1), columns
+
+
 def tensors(input_shape: Shape, nodes: Sequence[Node], line: int) -> list[Tensor]:
     """All arrays of a network, in the order of the file; those of shared nodes once.
 
@@ -70,9 +85,8 @@ def tensors(input_shape: Shape, nodes: Sequence[Node], line: int) -> list[Tensor
             if role != "kernel":
                 found.append(Tensor(index, role, (1, shape[0])))
                 continue
-            columns = prod(shape[2:]) if node.kind == "depthwise_conv2d" else shape[-1]
             image = _image(input_shape, nodes, node, line)
-            found.append(Tensor(index, role, (prod(shape) // columns, columns), *image))
+            found.append(Tensor(index, role, matrix_shape(node.kind, shape), *image))
     return found
 
 

@@ -15,7 +15,8 @@ code   name      integers                floats
 6      raw       –                       all values, in order
 =====  ========  ======================  ====================================================
 
-Floats take two bytes if float16 holds all of them exactly (the code is then 8 more), else four.
+Floats take two bytes if float16 holds all of them exactly, else four. Before them a number says
+how: code + 8 · [two bytes] + 16 · how many floats.
 
 Taught in: part 7, the file format.
 """
@@ -37,6 +38,8 @@ NAMES = ("absent", "zeros", "step", "steps", "table", "sparse", "raw")
 _ABSENT, _ZEROS, _STEP, _STEPS, _TABLE, _SPARSE, _RAW = range(7)
 #: Added to a code whose floats are of two bytes.
 _HALF = 8
+#: Added for each float.
+_FLOATS = 16
 #: A table has at most so many values beside zero.
 _TABLE_SIZE = 255
 #: Beyond such integers, a step for each column may be the better way.
@@ -49,14 +52,11 @@ class Coded:
 
     Attributes:
         code: how, one of the table above; 8 more for floats of two bytes.
-        numbers: before the floats: of a table, how many negative and positive values there are; of
-            a sparse array, how many are not zero.
         floats: float32.
         integers: int32 of the array's shape, or None.
     """
 
     code: int
-    numbers: tuple[int, ...] = ()
     floats: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     integers: np.ndarray | None = None
 
@@ -65,11 +65,19 @@ class Coded:
         """Whether there are integers to the array, here or in the stream."""
         return self.code % _HALF in (_STEP, _STEPS, _TABLE, _SPARSE)
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether there is no array."""
+        return self.code == _ABSENT
+
     def side(self) -> bytes:
-        """Numbers and floats as bytes."""
+        """How, and the floats, as bytes."""
+        return write_number(self.code + _FLOATS * self.floats.size) + self.floats_as_bytes()
+
+    def floats_as_bytes(self) -> bytes:
+        """The floats in two or four bytes each."""
         size = 2 if self.code & _HALF else 4
-        numbers = b"".join(map(write_number, self.numbers))
-        return numbers + self.floats.astype(f"<f{size}").tobytes()
+        return self.floats.astype(f"<f{size}").tobytes()
 
 
 def represent(matrix: np.ndarray | None) -> Coded:
@@ -95,14 +103,13 @@ def represent(matrix: np.ndarray | None) -> Coded:
     if not matrix.any():
         return Coded(_ZEROS)
     values = np.unique(matrix)
-    ways = [_raw(matrix), _sparse(matrix)]
-    if values.size <= _TABLE_SIZE:
-        ways.append(_table(matrix, values))
     step = _step(matrix, values)
+    ways = [] if step is None else [step]  # The first one of those that need as few bytes.
     if step is None or np.abs(step.integers).max() > _SMALL:
         ways += filter(None, [_steps(matrix)])
-    ways += filter(None, [step])
-    return min(ways, key=_estimate)
+    if values.size <= _TABLE_SIZE:
+        ways.append(_table(matrix, values))
+    return min([*ways, _raw(matrix), _sparse(matrix)], key=_estimate)
 
 
 def _coded(code: int, floats: np.ndarray, **parts: object) -> Coded:
@@ -115,7 +122,7 @@ def _raw(matrix: np.ndarray) -> Coded:
 
 def _sparse(matrix: np.ndarray) -> Coded:
     there = matrix != 0
-    return _coded(_SPARSE, matrix[there], numbers=(int(there.sum()),), integers=there.astype("i4"))
+    return _coded(_SPARSE, matrix[there], integers=there.astype("i4"))
 
 
 def _table(matrix: np.ndarray, values: np.ndarray) -> Coded:
@@ -124,8 +131,7 @@ def _table(matrix: np.ndarray, values: np.ndarray) -> Coded:
     integers = np.searchsorted(values, matrix) - zero
     if 0 not in values:
         integers += integers >= 0
-    numbers, floats = (negative.size, positive.size), np.append(negative, positive)
-    return _coded(_TABLE, floats, numbers=numbers, integers=integers.astype(np.int32))
+    return _coded(_TABLE, np.append(negative, positive), integers=integers.astype(np.int32))
 
 
 def _step(matrix: np.ndarray, values: np.ndarray) -> Coded | None:
@@ -159,12 +165,11 @@ def _estimate(coded: Coded) -> float:
     return size
 
 
-def read_side(reader: Reader, code: int, shape: tuple[int, int]) -> Coded:
-    """Read numbers and floats of an array.
+def read_side(reader: Reader, shape: tuple[int, int]) -> Coded:
+    """Read how an array was taken apart, and its floats.
 
     Args:
-        reader: where they are.
-        code: how the array was taken apart.
+        reader: where that is.
         shape: of the array as a matrix.
 
     Returns:
@@ -173,28 +178,28 @@ def read_side(reader: Reader, code: int, shape: tuple[int, int]) -> Coded:
     Raises:
         ValueError: the code is unknown, the file ends, or the floats cannot be those of the array.
     """
+    count, code = divmod(reader.number(), _FLOATS)
     kind, half = code % _HALF, code >= _HALF
-    if kind >= len(NAMES) or (half and kind < _STEP):
+    if kind >= len(NAMES) or (half and not count):
         raise ValueError(f"expected one of the codes 0 to {_RAW} for an array; received {code}")
     entries = shape[0] * shape[1]
-    numbers: tuple[int, ...] = ()
-    counts = {_STEP: 1, _STEPS: shape[1], _RAW: entries}
-    if kind == _TABLE:
-        numbers = (reader.number(), reader.number())
-        if not 1 <= sum(numbers) <= _TABLE_SIZE:
-            raise ValueError(f"expected a table of 1 to {_TABLE_SIZE} values; received {numbers}")
-    if kind == _SPARSE:
-        numbers = (reader.number(),)
-        if numbers[0] > entries:
-            raise ValueError(f"expected at most {entries} values; received {numbers[0]}")
-    floats = reader.floats(counts.get(kind, sum(numbers)), half=half)
+    most = {_STEP: 1, _STEPS: shape[1], _TABLE: _TABLE_SIZE, _SPARSE: entries, _RAW: entries}
+    fewest = {_TABLE: 1, _SPARSE: 1}.get(kind, most.get(kind, 0))
+    if not fewest <= count <= most.get(kind, 0):
+        raise ValueError(
+            f"expected {fewest} to {most.get(kind, 0)} floats for {NAMES[kind]}; received {count}"
+        )
+    floats = reader.floats(count, half=half)
     if kind in (_STEP, _STEPS) and (floats < 0).any():
         raise ValueError("expected steps that are not negative")
-    if kind == _TABLE:
-        signed = np.where(np.arange(floats.size) < numbers[0], -floats, floats)
-        if (signed <= 0).any():
-            raise ValueError("expected a table of the negative values, then the positive ones")
-    return Coded(code, numbers, floats)
+    if kind == _TABLE and not (floats[_negative(floats) :] > 0).all():
+        raise ValueError("expected a table of the negative values, then the positive ones")
+    return Coded(code, floats)
+
+
+def _negative(table: np.ndarray) -> int:
+    """How many negative values a table has."""
+    return int(np.count_nonzero(table < 0))
 
 
 def restore(coded: Coded, shape: tuple[int, int]) -> np.ndarray | None:
@@ -234,7 +239,8 @@ def restore(coded: Coded, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def _look_up(coded: Coded) -> np.ndarray:
-    negative, positive = coded.numbers
+    negative = _negative(coded.floats)
+    positive = coded.floats.size - negative
     low, high = int(coded.integers.min()), int(coded.integers.max())
     if not -negative <= low <= high <= positive:
         raise ValueError(

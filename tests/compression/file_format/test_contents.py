@@ -67,17 +67,19 @@ def test_a_file_by_hand():
     node = Node("dense", (0,), {"outputs": 2}, RELU, arrays={"kernel": kernel, "bias": None})
     body = bytes(
         [
-            1, 3,  # One axis of 3.
-            1,  # One node:
-            0x11,  # dense (1) and ReLU (16),
-            2,  # of 2 outputs;
-            0x0A,  # the kernel has one step (2) of two bytes (8), and there is no bias (0).
-            0,  # No line.
+            2,  # Two arrays;
+            3, 2, 0,  # the first one is a matrix of 3 × 2, and not of an image,
+            0x1A,  # with one float (16) of two bytes (8), a step (2):
+            0, 0x3C,  # 1.
+            0,  # There is no bias.
+            4,  # Four bytes of structure:
+            1, 3,  # One axis of 3;
+            1,  # one node:
+            0x11,  # dense (1) and ReLU (16).
         ]
     )  # fmt: skip
-    body += struct.pack("<e", 1)
     data = write(Contents((3,), (node,), coder="deep_compression"))
-    start = b"NNO" + bytes([1 | 1 << 4, len(data) - 5 - 4]) + body
+    start = b"NNO" + bytes([1 | 1 << 4]) + body
     assert data[: len(start)] == start
     assert data[-4:] == struct.pack("<I", zlib.crc32(data[:-4]))
 
@@ -159,10 +161,12 @@ def test_a_layer_that_is_called_twice_keeps_both_calls_alike():
 
 
 def test_arrays_of_two_calls_count_once():
-    numbers = (1, 20, 2, 1, 20, 17, 0x81, 1, 0, 1)  # 420 parameters.
-    assert len(read_structure(structure(*numbers), max_parameters=420)[1]) == 2
+    first = dense(20, 20, np.random.default_rng(0), source=0)  # 420 parameters.
+    second = Node("dense", (1,), {"outputs": 20}, shares=1)
+    data = write(Contents((20,), (first, second)))
+    assert len(read(data, max_parameters=420).nodes) == 2
     with pytest.raises(ValueError, match="at most 419 parameters"):
-        read_structure(structure(*numbers), max_parameters=419)
+        read(data, max_parameters=419)
 
 
 @pytest.mark.parametrize(
@@ -182,20 +186,52 @@ def test_what_is_a_second_call(layer, sizes, shares):
 
 
 @pytest.mark.parametrize(
-    ("body", "flags", "message"),
+    ("arrays", "structure", "flags", "message"),
     [
-        ("0104010103110400", 4, "flags below 4"),
-        ("01040101031105", 0, "line of 0 to 4"),
-        ("0104010103110000", 2, "name of 1 to 255 bytes"),
-        ("01040101031100800261", 2, "name of 1 to 255 bytes"),
-        ("0104010103110001ff", 2, "utf-8"),
-        ("0104010103110000", 0, "1 bytes are left over"),
-        ("010401010311", 0, "expected a number"),
+        ("02 040302 0101", "04 01040101", 4, "flags below 4"),
+        ("01 040302 01", "04 01040101", 0, "even number of arrays"),
+        ("02 040305 0101", "04 01040101", 0, "above that is within it; received 4 × 3, 5"),
+        ("02 000300 0101", "04 01040101", 0, "expected a matrix"),
+        ("02 040000 0101", "04 01040101", 0, "expected a matrix"),
+        ("02 040302 0101", "05 0104010100", 2, "name of 1 to 255 bytes"),
+        ("02 040302 0101", "07 01040101 800261", 2, "name of 1 to 255 bytes"),
+        ("02 040302 0101", "06 01040101 01ff", 2, "utf-8"),
+        ("02 040302 0101", "05 0104010100", 0, "end of the structure; 1 bytes are left over"),
+        ("02 040302 0101", "04 01040101 00", 0, "expected the end of the data; 1 bytes"),
+        ("02 040302 0101", "05 01040101", 0, "expected 5 bytes"),
+        ("02 040302 0101", "", 0, "expected a number"),
+        ("02 040302 01", "", 0, "expected a number"),
+        (
+            "04 040302 0101 030201 0101",
+            "05 0104020101",
+            0,
+            "pixel above 0 rows before.* received 1",
+        ),
+        ("02 040302 0001", "04 01040101", 0, "a kernel for node 1; it is absent"),
+        ("02 010400 0001", "04 01040104", 0, "a scale for node 1; it is absent"),
+        ("02 010400 0100", "04 01040104", 0, "a shift for node 1; it is absent"),
+        ("00", "04 01040101", 0, "node 1, dense, has no arrays"),
+        ("02 040302 0101", "04 01040114", 0, "expected a scale of shape .* received 4 × 3"),
     ],
 )
-def test_bodies_that_are_none(body, flags, message):
+def test_bodies_that_are_none(arrays, structure, flags, message):
     with pytest.raises(ValueError, match=message):
-        read(wrap(bytes.fromhex(body), flags=flags))
+        read(wrap(bytes.fromhex(arrays + structure), flags=flags))
+
+
+def test_a_body_that_is_one():
+    contents = read(wrap(bytes.fromhex("02 040302 0100 04 01040101"), flags=0))
+    assert contents.line == 2
+    assert contents.nodes[0].arrays["kernel"].shape == (4, 3)
+    assert contents.nodes[0].arrays["bias"] is None
+
+
+@pytest.mark.parametrize(
+    "arrays", ["02 14 32 00 0101", "04 14 19 00 0101 14 19 00 0101", "02 ffffffff7f 01 00 0101"]
+)
+def test_arrays_that_are_too_large(arrays):
+    with pytest.raises(ValueError, match="at most 1000 parameters"):
+        read(wrap(bytes.fromhex(arrays), flags=0), max_parameters=1000)
 
 
 def test_where_the_pixel_above_is():
@@ -217,73 +253,71 @@ def test_where_the_pixel_above_is():
         assert [(place.channels, place.above) for place in kernels] == expected
 
 
-def structure(*numbers):
-    return Reader(bytes(numbers))
-
-
 @pytest.mark.parametrize(
-    ("numbers", "message"),
+    ("numbers", "matrices", "message"),
     [
-        ((), "expected a number at byte 0"),
-        ((0,), "1 to 7 axes"),
-        ((8,), "1 to 7 axes"),
-        ((1, 0), "activations of 1 to"),
-        ((1, 4, 0), "at least one node"),
-        ((1, 4, 1), "expected a number"),
-        ((1, 4, 1, 0), "computes nothing"),
-        ((1, 4, 1, 12), "unknown kind, 12"),
-        ((1, 4, 1, 0x71), "unknown kind"),
-        ((1, 4, 1, 0x81, 2), "unknown kind, 257"),
-        ((1, 4, 1, 1, 0, 1), "activations of 1 to"),
-        ((1, 4, 1, 1, 2), "expected 1 bytes"),
-        ((1, 4, 1, 8, 0, 1), "reads what does not exist"),
-        ((1, 4, 1, 0x88, 1), "tell its inputs twice"),
-        ((1, 4, 1, 9, 0, 1), "reads what does not exist"),
-        ((1, 4, 1, 9, 1, 0, 0), "expected an axis"),
-        ((1, 4, 1, 9, 1, 0, 2), "expected an axis"),
-        ((1, 4, 1, 0x81, 1, 0, 1), "shares the arrays of node 1"),
-        ((1, 4, 1, 2, 3, 2), "expected images"),
-        ((1, 4, 1, 7, 0), "expected images"),
-        ((1, 4, 1, 0x30, 0x80, 0x80, 0x80, 0xFC, 7), "finite limit"),
-        ((1, 4, 1, 0x30, 0x80, 0x80, 0x80, 0x80, 8), "not negative"),
-        ((1, 4, 1, 11, 1, 4), "2 to 7 axes"),
-        ((1, 4, 1, 11, 2, 2, 3), "a shape of 4 numbers"),
-        ((1, 4, 2, 11, 0, 0x90, 1, 1), "nobody reads"),
-        ((3, 4, 4, 1, 1, 1, 2, 0), "dense layer"),
-        ((3, 4, 4, 1, 1, 2, 5, 2), "does not fit"),
-        ((3, 4, 4, 1, 1, 2, 0x83, 1, 2), "code of a window"),
-        ((1, 4, 3, 1, 4, 17, 0x81, 1, 0, 1, 0x81, 1, 0, 2), "cannot share the arrays of node 2"),
-        ((1, 4, 2, 1, 4, 17, 0x91, 1, 0, 1), "cannot share the arrays of node 1"),
-        ((1, 4, 2, 1, 2, 17, 0x81, 1, 0, 1), "expected arrays of"),
-        ((1, 4, 2, 1, 2, 17, 8, 0, 1), "sum of equal shapes"),
-        ((3, 2, 2, 1, 2, 7, 1, 9, 2, 0, 1, 3), "shapes that differ in axis 3 only"),
-        ((3, 4, 4, 1, 1, 2, 0, 0, 1, 2), "must be positive"),
-        ((3, 4, 4, 1, 1, 2, 0x22, 0, 1, 2), "must be positive"),
-        ((3, 4, 4, 1, 1, 7, 2), "0 or 1"),
+        ((), (), "expected a number at byte 0"),
+        ((0,), (), "1 to 7 axes"),
+        ((8,), (), "1 to 7 axes"),
+        ((1, 0), (), "activations of 1 to"),
+        ((1, 4, 0), (), "at least one node"),
+        ((1, 4, 1), (), "expected a number"),
+        ((1, 4, 1, 0), (), "computes nothing"),
+        ((1, 4, 1, 12), (), "unknown kind, 12"),
+        ((1, 4, 1, 0x71), (), "unknown kind"),
+        ((1, 4, 1, 0x81, 2), (), "unknown kind, 257"),
+        ((1, 4, 1, 1), (), "node 1, dense, has no arrays"),
+        ((1, 4, 1, 1), [(3, 2)], r"kernel of shape \(4, 2\) for node 1, dense; received 3 × 2"),
+        ((1, 4, 1, 1), [(4, 2), (2, 3)], "1 matrices are left over"),
+        ((1, 4, 1, 4), [(1, 3)], r"scale of shape \(4,\) for node 1, affine; received 1 × 3"),
+        ((1, 4, 1, 8, 0, 1), (), "reads what does not exist"),
+        ((1, 4, 1, 0x88, 1), (), "tell its inputs twice"),
+        ((1, 4, 1, 9, 0, 1), (), "reads what does not exist"),
+        ((1, 4, 1, 9, 1, 0, 0), (), "expected an axis"),
+        ((1, 4, 1, 9, 1, 0, 2), (), "expected an axis"),
+        ((1, 4, 1, 0x81, 1, 0, 1), (), "shares the arrays of node 1"),
+        ((1, 4, 1, 2, 3), [(9, 2)], "expected images"),
+        ((1, 4, 1, 7, 0), (), "expected images"),
+        ((1, 4, 1, 0x30, 0x80, 0x80, 0x80, 0xFC, 7), (), "finite limit"),
+        ((1, 4, 1, 0x30, 0x80, 0x80, 0x80, 0x80, 8), (), "not negative"),
+        ((1, 4, 1, 11, 1, 4), (), "2 to 7 axes"),
+        ((1, 4, 1, 11, 2, 2, 3), (), "a shape of 4 numbers"),
+        ((1, 4, 2, 11, 0, 0x90, 1, 1), (), "nobody reads"),
+        ((3, 4, 4, 1, 1, 1), [(16, 2)], "dense layer"),
+        ((3, 4, 4, 1, 1, 2, 5), [(25, 2)], "does not fit"),
+        ((3, 4, 4, 1, 1, 2, 0x83, 1), [(9, 2)], "code of a window"),
+        ((3, 4, 4, 3, 1, 3, 2), [(4, 4)], r"kernel of shape \(2, 2, 3, 1\) .* received 4 × 4"),
+        ((3, 4, 4, 3, 1, 3, 2), [(4, 2)], "received 4 × 2"),
+        ((1, 4, 3, 1, 0x81, 1, 0, 1, 0x81, 1, 0, 2), [(4, 4)], "share the arrays of node 2"),
+        ((1, 4, 2, 1, 0x91, 1, 0, 1), [(4, 4)], "cannot share the arrays of node 1"),
+        ((1, 4, 2, 1, 0x81, 1, 0, 1), [(4, 2)], "expected arrays of"),
+        ((1, 4, 2, 1, 8, 0, 1), [(4, 2)], "sum of equal shapes"),
+        ((3, 2, 2, 1, 2, 7, 1, 9, 2, 0, 1, 3), (), "shapes that differ in axis 3 only"),
+        ((3, 4, 4, 1, 1, 2, 0, 0, 1), [(1, 2)], "must be positive"),
+        ((3, 4, 4, 1, 1, 2, 0x22, 0, 1), [(4, 2)], "must be positive"),
+        ((3, 4, 4, 1, 1, 7, 2), (), "0 or 1"),
     ],
     ids=str,
 )
-def test_bytes_that_are_no_structure(numbers, message):
+def test_bytes_that_are_no_structure(numbers, matrices, message):
     with pytest.raises(ValueError, match=message):
-        read_structure(structure(*numbers), max_parameters=1000)
+        read_structure(Reader(bytes(numbers)), matrices, max_size=1000)
 
 
 @pytest.mark.parametrize(
-    ("numbers", "message"),
+    ("numbers", "matrices"),
     [
-        ((1, 0xE9, 7), "activations of 1 to 1000"),
-        ((1, 20, 1, 1, 50, 1), "at most 1000 parameters"),
-        ((1, 20, 2, 1, 25, 1, 1, 20, 1), "at most 1000 parameters"),
-        ((1, 1, 1, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 1), "activations of"),
-        ((3, 4, 4, 1, 1, 10, 0, 0, 0, 0xFF, 0x7F), "activations of"),
-        ((3, 4, 4, 1, 1, 5, 0x10, 0xFF, 0x7F, 1, 0x21, 0), "activations of"),
-        ((3, 4, 4, 1, 1, 5, 0x52, 1, 0xFF, 0x7F), "activations of"),
+        ((1, 0xE9, 7), ()),
+        ((1, 1, 1, 1), [(1, 1 << 34)]),
+        ((3, 4, 4, 1, 1, 10, 0, 0, 0, 0xFF, 0x7F), ()),
+        ((3, 4, 4, 1, 1, 5, 0x10, 0xFF, 0x7F, 1, 0x21, 0), ()),
+        ((3, 4, 4, 1, 1, 5, 0x52, 1, 0xFF, 0x7F), ()),
     ],
     ids=str,
 )
-def test_structures_that_declare_too_much(numbers, message):
-    with pytest.raises(ValueError, match=message):
-        read_structure(structure(*numbers), max_parameters=1000)
+def test_structures_that_declare_too_much(numbers, matrices):
+    with pytest.raises(ValueError, match="activations of 1 to 1000"):
+        read_structure(Reader(bytes(numbers)), matrices, max_size=1000)
 
 
 def test_what_cannot_be_written():
@@ -305,15 +339,3 @@ def test_what_cannot_be_written():
     network = Network((Operation("tanh", (0,), 1, {}),), 0, 0, (2,))
     with pytest.raises(ValueError, match="last operation makes its output"):
         from_network(network)
-
-
-@pytest.mark.parametrize(
-    ("numbers", "message"),
-    [
-        ((1, 4, 1, 1, 2, 0x10), "node 1, dense, has no kernel"),
-        ((1, 4, 1, 4, 0x01), "node 1, affine, has no shift"),
-    ],
-)
-def test_only_a_bias_may_be_absent(numbers, message):
-    with pytest.raises(ValueError, match=message):
-        read_structure(structure(*numbers), max_parameters=100)

@@ -8,9 +8,8 @@ FILE = wrap(b"some body" * 20, flags=3)
 
 
 def test_by_hand():
-    """As the specification says: LEB128, zlib's CRC-32, the lowest byte first."""
-    head = MAGIC + bytes([0x31, 180 & 127 | 128, 1])
-    whole = head + b"some body" * 20
+    """As the specification says: zlib's CRC-32, the lowest byte first."""
+    whole = MAGIC + bytes([0x31]) + b"some body" * 20
     assert whole + zlib.crc32(whole).to_bytes(4, "little") == FILE
 
 
@@ -30,7 +29,7 @@ def test_every_bit_matters():
 
 @pytest.mark.parametrize("length", range(len(FILE)))
 def test_every_truncation(length):
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match=r"expected|damaged"):
         unwrap(FILE[:length])
 
 
@@ -41,8 +40,9 @@ def test_every_truncation(length):
         (b"NNO", "begins with"),
         (b"PK\x03\x04", "begins with"),
         (b"NNO\x02\x00", "version 1 of the format; received 2"),
-        (FILE + b"\0", "a file of 190 bytes; received 191"),
-        (b"NNO\x01\xff\xff\xff\xff\x7f", "a file of 34359738380 bytes; received 9"),
+        (FILE + b"\0", "damaged"),
+        (b"NNO\x01", "damaged"),
+        (b"NNO\x01" + bytes(4), "damaged"),
     ],
 )
 def test_what_is_no_file(data, message):

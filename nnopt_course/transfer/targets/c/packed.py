@@ -29,8 +29,11 @@ __all__ = ["ENDING", "PackedNetwork", "calls", "load", "settings", "storage", "u
 ENDING = ".nnopt"
 _KERNELS = {"absent", "zeros", "step", "steps"}
 _VECTORS = _KERNELS | {"table", "raw"}
-_READER = ("input", "mixing", "matrices", "huffman", "structure", "reader", "dense")
-_FILES = tuple(f"packed/{name}" for name in _READER)
+#: The reader's files, by the coder of the integers.
+_READERS = {
+    "context_mixing": ("input", "mixing", "matrices", "reader", "dense"),
+    "deep_compression": ("input", "huffman", "reader", "dense"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +42,16 @@ class PackedNetwork(Network):
 
     Attributes:
         data: the file.
-        places: kernel, by ``id`` → its index among the arrays of the file.
+        places: kernel, by ``id`` → its index among the arrays of the file, and the channels of the
+            image whose pixels its rows are.
+        coder: of the file's integers.
         integer: the C type of the file's integers.
         room: the memory that unpacking takes, a C expression in bytes.
     """
 
     data: bytes = b""
-    places: dict[int, int] = field(default_factory=dict)
+    places: dict[int, tuple[int, int]] = field(default_factory=dict)
+    coder: str = "context_mixing"
     integer: str = "int8_t"
     room: str = "0"
 
@@ -71,11 +77,11 @@ def unpacked(data: bytes) -> PackedNetwork:
                 f"device; {node.name or node.kind} is a {node.kind} whose {place.role} is {way}"
             )
     network = to_network(contents.input_shape, contents.nodes)
-    places, count = {}, 0
-    for node in contents.nodes:
-        if node.arrays and not node.shares:
-            places[id(node.arrays["kernel"])] = count
-            count += 2
+    places = {
+        id(contents.nodes[place.node].arrays["kernel"]): (i, place.channels)
+        for i, place in enumerate(parsed.places)
+        if place.role == "kernel"
+    }
     integers = [each.integers for each in decoded(parsed) if each.has_integers]
     sizes = [int(np.abs(x).max(initial=0)) for x in integers]
     most = max(sizes, default=0)
@@ -87,21 +93,20 @@ def unpacked(data: bytes) -> PackedNetwork:
         network.input_shape,
         data,
         places,
+        contents.coder,
         f"int{bits}_t",
-        _room([x.shape for x in integers], bits // 8, parsed.stream, parsed.contents.coder)
-        + f" + {len(contents.nodes) + 1} * sizeof(node_t)",
+        _room([x.shape for x in integers], bits // 8, parsed.stream, contents.coder),
     )
 
 
 def _room(shapes: list[tuple[int, int]], size: int, stream: bytes, coder: str) -> str:
     """What ``packed_read`` takes, in C; each piece may be rounded up to eight bytes."""
-    total = 64 + size * sum(map(prod, shapes))
+    total = sum(size * prod(shape) + 8 for shape in shapes) + 16
+    if coder == "context_mixing":
+        counters = sum(7 * columns + 16 for _, columns in shapes)
+        return f"{total + counters} + KINDS * sizeof(kind_t)"
     if not shapes:
         return str(total)
-    if coder == "context_mixing":
-        width = max(columns for _, columns in shapes)
-        scratch = max(5 * rows + 9 * columns for rows, columns in shapes)
-        return f"{total + 4 * width + scratch + 64} + sizeof(model_t)"
     count, at = read_number(stream)
     tables = 0
     if count:
@@ -151,14 +156,16 @@ def calls(network: PackedNetwork) -> dict[str, Callable[[Site], Piece]]:
     """How to write each operation."""
 
     def rows(site: Site, inputs: int, outputs: int) -> str:
-        at = network.places[id(site.settings["kernel"])]
+        at, channels = network.places[id(site.settings["kernel"])]
         arrays = f"net_arrays + {at}", f"net_arrays + {at + 1}"
-        return struct("rows_t", site.name, inputs, outputs, *arrays)
+        return struct("rows_t", site.name, inputs, outputs, channels, *arrays)
+
+    files = tuple(f"packed/{name}" for name in _READERS[network.coder])
 
     def dense(site: Site) -> Piece:
         return Piece(
             [f"dense(&{site.name}, {site.inputs[0]}, {site.output});"],
-            _FILES,
+            files,
             [rows(site, *site.settings["kernel"].shape)],
         )
 
@@ -167,7 +174,7 @@ def calls(network: PackedNetwork) -> dict[str, Callable[[Site], Piece]]:
         whole = float32_calls.CALLS["conv2d"](site)
         return Piece(
             whole.calls,
-            (*_FILES, "shared/window", "shared/conv2d"),
+            (*files, "shared/window", "shared/conv2d"),
             [
                 rows(site, prod(kernel.shape[:3]), kernel.shape[3]),
                 window(site, site.settings["window"]),

@@ -1,7 +1,7 @@
 /* Dense layers of packed weights: integers times a step, or times a step for each output. The rows
    of an image are channel by channel in a packed file, and pixel by pixel in what a layer reads. */
 typedef struct {
-    int inputs, outputs;
+    int inputs, outputs, channels;
     const packed_t *kernel, *bias;
 } rows_t;
 
@@ -21,14 +21,16 @@ static float packed_float(const packed_t *a, int i)
 
 static float packed_value(const packed_t *a, int i)     /* of a vector */
 {
-    int k = a->integers ? a->integers[i] : 0;
+    int k = a->integers ? a->integers[i] : 0, negative = 0;
     switch (a->way) {
     case STEP:
         return k * packed_float(a, 0);
     case STEPS:
         return k * packed_float(a, i);
     case TABLE:
-        return k ? packed_float(a, k < 0 ? -k - 1 : a->negative + k - 1) : 0;
+        for (int j = 0; j < a->count && k > 0 && packed_float(a, j) < 0; j++)
+            negative++;
+        return k ? packed_float(a, k < 0 ? -k - 1 : negative + k - 1) : 0;
     case RAW:
         return packed_float(a, i);
     }
@@ -39,11 +41,11 @@ static void dense(const rows_t *layer, const net_t *x, net_t *restrict out)
 {
     const packed_t *kernel = layer->kernel;
     const PACKED_INT *w = kernel->integers;
-    int pixels = layer->inputs / kernel->channels;
+    int pixels = layer->inputs / layer->channels;
     for (int o = 0; o < layer->outputs; o++)
         out[o] = 0;
     for (int i = 0; i < layer->inputs && w; i++, w += layer->outputs) {
-        float input = x[i % pixels * kernel->channels + i / pixels];
+        float input = x[i % pixels * layer->channels + i / pixels];
         if (input != 0)
             for (int o = 0; o < layer->outputs; o++)
                 out[o] += input * w[o];

@@ -1,10 +1,12 @@
-/* Huffman's codes. */
+/* The integers by Huffman's codes, in place of context mixing. */
+enum { CODER = 1 };
+
 typedef struct { int counts[16]; uint16_t *symbols; } huffman_t;
 typedef struct { const uint8_t *at, *end; int left; } bits_t;
 
 static huffman_t read_lengths(reader_t *r, int size)
 {
-    huffman_t h = {{0}, take(r, size, 2)};
+    huffman_t h = {{0}, take(r, 2 * size)};
     const uint8_t *from = r->at;
     int used = 0, space = 1 << 15;
     r->at += need(r, r->end - r->at >= (size + 1) / 2, (size + 1) / 2);
@@ -17,7 +19,7 @@ static huffman_t read_lengths(reader_t *r, int size)
     return h;
 }
 
-static ONCE int symbol(reader_t *r, const huffman_t *h, bits_t *b)
+static int symbol(reader_t *r, const huffman_t *h, bits_t *b)
 {
     for (int l = 1, code = 0, first = 0, before = 0; l < 16 && !r->bad; l++) {
         if (!b->left)
@@ -30,34 +32,40 @@ static ONCE int symbol(reader_t *r, const huffman_t *h, bits_t *b)
     return (int)need(r, 0, 0);
 }
 
-static void read_huffman(reader_t *r, PACKED_INT *out, int64_t size)
+static int64_t size_of(const packed_t *a)
 {
-    int count = number(r), bits = count ? number(r) : 1, at = 0;
+    return a->integers ? (int64_t)a->rows * a->columns : 0;
+}
+
+static void read_integers(reader_t *r, const packed_t *a, int arrays)
+{
+    int64_t total = 0, begin = 0, at = 0;
+    for (int i = 0; i < arrays; i++)
+        total += size_of(a + i);
+    int count = total ? number(r) : 0, bits = count ? number(r) : 1;
     int64_t low = count ? number(r) : 0;
     int kinds = count ? number(r) : 1;
-    huffman_t gaps, values;
-    bits_t first = {0, 0, 0}, second = {0, 0, 0};
     low = low % 2 ? -(low + 1) / 2 : low / 2;
-    need(r, bits > 0 && bits < 11 && kinds > 0 && kinds <= 1 << 15 && count <= size, 0);
+    need(r, bits > 0 && bits < 11 && kinds > 0 && kinds <= 1 << 15 && count <= total, 0);
     if (!count || r->bad)
         return;
-    gaps = read_lengths(r, 1 << bits);
-    values = read_lengths(r, kinds);
-    bits = number(r);
-    r->at += need(r, bits <= r->end - r->at, bits);
-    first.at = r->at - bits, first.end = second.at = r->at, second.end = r->end;
+    huffman_t gaps = read_lengths(r, 1 << bits), values = read_lengths(r, kinds);
+    int bytes = number(r);
+    r->at += need(r, bytes <= r->end - r->at, bytes);
+    bits_t first = {r->at - bytes, r->at, 0}, second = {r->at, r->end, 0};
     for (int i = 0; i < count && !r->bad; i++) {
         int gap = symbol(r, &gaps, &first);
         int64_t value = symbol(r, &values, &second) + low;
-        at += (int)need(r, (gap || !i) && at + gap < size, gap);
-        need(r, value == (PACKED_INT)value, 0);
+        at += need(r, (gap || !i) && at + gap < total && value == (PACKED_INT)value, gap);
+        for (; at >= begin + size_of(a); a++)
+            begin += size_of(a);
         if (!r->bad)
-            out[at] = (PACKED_INT)value;
+            a->integers[at - begin] = (PACKED_INT)value;
     }
     need(r, first.at == first.end && second.at == second.end, 0);
-    if (!r->bad)        /* What fills the last bytes is zero. */
-        need(r, !(first.at[-1] & ((1 << first.left) - 1)), 0);
-    if (!r->bad)
-        need(r, !(second.at[-1] & ((1 << second.left) - 1)), 0);
+    for (int i = 0; i < 2 && !r->bad; i++) {        /* What fills the last bytes is zero. */
+        const bits_t *b = i ? &second : &first;
+        need(r, !(b->at[-1] & ((1 << b->left) - 1)), 0);
+    }
     r->at = r->end;
 }
