@@ -1,5 +1,7 @@
 """Packed networks in C: unpacked on the device, they answer as the network that was packed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from packed_networks import RELU, everything
@@ -113,14 +115,39 @@ def test_integers_are_as_small_as_they_can_be(most, kind, tmp_path):
     np.testing.assert_allclose(found, x @ kernel, rtol=1e-4, atol=1e-2)
 
 
-def test_flash_that_was_damaged_gives_no_answer(tmp_path):
-    file = file_of(convolutional(np.random.default_rng(0)), tmp_path)
+def one_bit(data, rng):
+    damaged = bytearray(data)
+    damaged[100] ^= 4
+    return bytes(damaged)
+
+
+def another_network(data, rng):
+    """It is whole, and small enough."""
+    node = Node("dense", (0,), {"outputs": 5}, arrays={"kernel": levels(rng, (4, 5)), "bias": None})
+    return pack(Contents((4,), (node,)))
+
+
+def other_sizes(data, rng):
+    contents = read(data)
+    last = contents.nodes[-1]
+    arrays = {name: array[..., :4] for name, array in last.arrays.items()}
+    nodes = (*contents.nodes[:-1], replace(last, settings={"outputs": 4}, arrays=arrays))
+    return pack(Contents(contents.input_shape, nodes))
+
+
+@pytest.mark.parametrize("change", [one_bit, another_network, other_sizes])
+def test_flash_that_was_changed_gives_no_answer(change, tmp_path):
+    rng = np.random.default_rng(0)
+    file = file_of(convolutional(rng), tmp_path)
     text = write(unpacked(file.read_bytes()))
     start = text.index("{", text.index("net_file")) + 1
-    bytes_ = text[start : text.index("}", start)].split(",")
-    bytes_[100] = str(int(bytes_[100]) ^ 4)
-    damaged = text[:start] + ",".join(bytes_) + text[text.index("}", start) :]
-    compile_c(damaged, tmp_path / "net.so", native.FLAGS)
+    changed = ",".join(map(str, change(file.read_bytes(), rng)))
+    size = text.index("[", text.index("net_file")), text.index("]", text.index("net_file"))
+    compile_c(
+        f"{text[: size[0]]}[{text[size[1] : start]}{changed}{text[text.index('}', start) :]}",
+        tmp_path / "net.so",
+        native.FLAGS,
+    )
     runner = native.Artifact(tmp_path / "net.so").load()
     for _ in range(2):
         assert np.isnan(runner.predict(np.ones((1, 9, 7, 2), "f4"))).all()

@@ -44,6 +44,7 @@ class PackedNetwork(Network):
         data: the file.
         places: kernel, by ``id`` → its index among the arrays of the file, and the channels of the
             image whose pixels its rows are.
+        arrays: of each array in the file rows, columns, way and how many floats.
         coder: of the file's integers.
         integer: the C type of the file's integers.
         room: the memory that unpacking takes, a C expression in bytes.
@@ -51,6 +52,7 @@ class PackedNetwork(Network):
 
     data: bytes = b""
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
+    arrays: tuple[tuple[int, int, int, int], ...] = ()
     coder: str = "context_mixing"
     integer: str = "int8_t"
     room: str = "0"
@@ -93,6 +95,10 @@ def unpacked(data: bytes) -> PackedNetwork:
         network.input_shape,
         data,
         places,
+        tuple(
+            (*place.shape, each.code % 8, each.floats.size)
+            for place, each in zip(parsed.places, parsed.coded, strict=True)
+        ),
         contents.coder,
         f"int{bits}_t",
         _room([x.shape for x in integers], bits // 8, parsed.stream, contents.coder),
@@ -123,11 +129,12 @@ def settings(network: PackedNetwork) -> str:
 
 
 def storage(network: PackedNetwork) -> str:
-    """The file and what it is read into."""
-    count = 2 * len(network.places)
+    """The file, what must be in it, and what it is read into."""
+    count = len(network.arrays)
     return "\n".join(
         [
             array("uint8_t", "net_file", np.frombuffer(network.data, np.uint8)),
+            array("int32_t", "net_expected", np.array(network.arrays, np.int32).ravel()),
             f"static packed_t net_arrays[{count}];",
             f"static uint64_t net_room[({network.room}) / 8 + 1];",
         ]
@@ -136,14 +143,22 @@ def storage(network: PackedNetwork) -> str:
 
 def load(network: PackedNetwork, outputs: int) -> str:
     """The function ``net_load``, which unpacks the file once."""
-    return f"""/* Unpacks the file, once. Tells whether it is whole. */
+    count = len(network.arrays)
+    return f"""/* Unpacks the file, once. Tells whether it is whole, and has this network's arrays. */
 static int net_load(void)
 {{
-    static int arrays;
-    if (!arrays)
-        arrays = packed_read(net_file, sizeof net_file, net_arrays, {2 * len(network.places)},
-                             net_room, sizeof net_room);
-    if (arrays > 0)
+    static int read, good;
+    if (!read) {{
+        read = packed_read(net_file, sizeof net_file, net_arrays, {count}, net_room,
+                           sizeof net_room);
+        good = read == {count};
+        for (int i = 0; i < read; i++) {{
+            const packed_t *a = net_arrays + i;
+            const int32_t *e = net_expected + 4 * i;
+            good &= a->rows == e[0] && a->columns == e[1] && a->way == e[2] && a->count == e[3];
+        }}
+    }}
+    if (good)
         return 1;
     static const float zero = 0;
     for (int i = 0; i < {outputs}; i++)

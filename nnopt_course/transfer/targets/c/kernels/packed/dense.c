@@ -7,6 +7,8 @@ typedef struct {
 
 static float packed_float(const packed_t *a, int i)
 {
+    if (i >= a->count)      /* a table's index, in a file that was made to do harm */
+        return 0;
     const uint8_t *b = a->floats + (a->half ? 2 : 4) * i;
     union { uint32_t bits; float value; } x;
     x.bits = b[0] | (uint32_t)b[1] << 8;
