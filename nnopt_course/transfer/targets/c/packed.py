@@ -144,7 +144,7 @@ def storage(network: PackedNetwork) -> str:
 def load(network: PackedNetwork, outputs: int) -> str:
     """The function ``net_load``, which unpacks the file once."""
     count = len(network.arrays)
-    return f"""/* Unpacks the file, once. Tells whether it is whole, and has this network's arrays. */
+    return f"""/* Unpacks the file, once. Tells whether it is whole and this network's. */
 static int net_load(void)
 {{
     static int read, good;
