@@ -61,7 +61,6 @@ class Recipe:
         teacher: learn from a teacher.
         shifts: move each image by up to one pixel, anew in each epoch.
         score: what matters least goes: ``"w²·v"`` or ``"magnitude"``.
-        coder: of the file.
     """
 
     keep: int
@@ -71,7 +70,6 @@ class Recipe:
     teacher: bool = True
     shifts: bool = True
     score: str = "w²·v"
-    coder: str = "context_mixing"
 
 
 #: net → name → recipe. What is asked of each stands in the book's table.
@@ -91,7 +89,6 @@ ABLATION = {
     "short, magnitude": replace(SHORT, score="magnitude"),
     "short, levels −3 … 3": replace(SHORT, bits=3),
     "short, ternary": replace(SHORT, bits=2),
-    "short, Huffman": replace(SHORT, coder="deep_compression"),
 }
 
 
@@ -192,7 +189,7 @@ def measure(
         model = stages.train(sum(recipe.epochs), learning_rate=LEARNING_RATE)(model, setting)
     else:
         model = compressed(model, recipe, setting)
-    data = pack(model, coder=recipe.coder)
+    data = pack(model)
     model, cpu_s = unpack(data), time.process_time() - begun + teacher_s
     row = {
         "net": net,
@@ -204,6 +201,7 @@ def measure(
         "nonzeros": nonzeros(model),
         "bytes": len(data),
         "ratio": round(4 * parameters / len(data), 1),
+        "huffman_bytes": len(pack(model, coder="deep_compression")),
         "cpu_s": round(cpu_s, 1),
     }
     return row, data
@@ -250,13 +248,14 @@ def table(rows: list[dict[str, Any]]) -> str:
         "nonzeros": "weights left",
         "bytes": "bytes",
         "ratio": "times smaller",
+        "huffman_bytes": "bytes with Huffman",
         "val_error_percent": "validation error, %",
         "test_error_percent": "test error, %",
         "cpu_s": "CPU seconds",
     }
     means = frame.groupby(keys, sort=False)[list(shown)].mean().rename(columns=shown).reset_index()
     means["net"] = means["net"].map(TITLES)
-    digits = ("", "", ",.0f", ",.0f", ",.0f", ".2f", ".2f", ".0f")
+    digits = ("", "", ",.0f", ",.0f", ",.0f", ",.0f", ".2f", ".2f", ".0f")
     return means.to_markdown(index=False, floatfmt=digits) + "\n"
 
 
