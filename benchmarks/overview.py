@@ -27,8 +27,6 @@ from nnopt_course.quantization import litert_recipes
 from nnopt_course.transfer.targets import litert
 from nnopt_course.weights import clone
 
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 NETS = {"mlp": "MLP 784-256-10", "lenet_300_100": "LeNet-300-100", "lenet_5": "LeNet-5"}
 SPARSITY = {"mlp": 0.5, "lenet_300_100": 0.9, "lenet_5": 0.9}
 VARIANTS = ("float32", "pruned", "int8", "pruned, int8")
@@ -101,15 +99,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True, colalign=aligned)
 
 
-def publish(rows: list[dict[str, Any]]) -> None:
-    """Write the JSON, the table beside it, and the table in the README."""
-    record.write("overview", rows)
-    record.replace(record.RESULTS / "overview.md", table(rows) + "\n")
-    head, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    record.replace(README, f"{head}{BEGIN}\n{table(rows)}\n{END}{tail}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed, one epoch, nothing written")
@@ -121,7 +110,8 @@ def main() -> None:
             rows += measure(net, seed, epochs=epochs)
     print(table(rows))
     if not quick:
-        publish(rows)
+        record.write("overview", rows)
+        record.publish("overview", table(rows))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 from nnopt_course.whole_file import whole_file
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")
 
 
@@ -30,7 +31,7 @@ def write(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
     """
     record = {
         "machine": machine(),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": versions(),
         "date": date.today().isoformat(),
         "command": " ".join(["python", "benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]]),
         "rows": list(rows),
@@ -38,6 +39,11 @@ def write(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
     file = RESULTS / f"{name}.json"
     replace(file, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return file
+
+
+def versions() -> dict[str, str]:
+    """Python's and the packages' that decide what is measured."""
+    return {"python": platform.python_version()} | {p: version(p) for p in PACKAGES}
 
 
 #: What decides how fast integers are, where Linux tells: its name for it → the usual one.
@@ -67,3 +73,22 @@ def replace(file: Path, text: str) -> None:
     """Write a file: the whole of it or nothing."""
     with whole_file(file) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def publish(name: str, table: str) -> None:
+    """Write a table to ``results/NAME.md``, and to its place in the README."""
+    begin, end = _marks(name)
+    head, _, rest = README.read_text(encoding="utf-8").partition(begin)
+    _, _, tail = rest.partition(end)
+    replace(RESULTS / f"{name}.md", table + "\n")
+    replace(README, f"{head}{begin}\n{table}\n{end}{tail}")
+
+
+def shown_in_readme(name: str) -> str:
+    """The table that stands in its place in the README."""
+    begin, end = _marks(name)
+    return README.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
+
+
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"

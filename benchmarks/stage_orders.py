@@ -2,8 +2,8 @@
 
 Each order starts from a trained network (``models.trained``), and each stage trains, for as many
 epochs wherever it stands. Every stage is free to undo what those before it did, but for zeros,
-which stay: that is what the benchmark shows. The test images are looked at once, at the end of
-each order. One thread.
+which stay: that is what the benchmark shows. Files are written with Huffman's code. The test images
+are looked at once, at the end of each order.
 
     python benchmarks/stage_orders.py            three seeds; writes results/stage_orders.json
     python benchmarks/stage_orders.py --quick    one seed, few images; writes nothing
@@ -44,7 +44,7 @@ def measure(seed: int, *, mnist: Mnist, epochs: int) -> Iterator[dict[str, Any]]
     setting = Setting(mnist.train, mnist.validation, seed=seed)
     for order in permutations(STAGES):
         stages = {name: STAGES[name](epochs) for name in order}
-        found = run(model, stages, setting, time_it=False)
+        found = run(model, stages, setting, coder="deep_compression", time_it=False)
         rows = found.ledger.rows
         for step, row in enumerate(rows):
             last = {}

@@ -11,8 +11,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 def test_the_first_page_and_the_readme_show_what_was_measured(benchmark, measured):
     table = benchmark.table(measured)
     assert (RESULTS / "overview.md").read_text(encoding="utf-8").strip() == table
-    readme = benchmark.README.read_text(encoding="utf-8")
-    assert readme.partition(benchmark.BEGIN)[2].partition(benchmark.END)[0].strip() == table
+    assert benchmark.record.shown_in_readme("overview") == table
     assert "benchmarks/results/overview.md" in (ROOT / "intro.md").read_text(encoding="utf-8")
 
 
@@ -29,7 +28,7 @@ def test_every_network_variant_and_seed_was_measured_within_bounds(measured):
 
 @pytest.mark.parametrize("net", ["mlp"])
 def test_a_quick_run_measures_and_writes_nothing(benchmark, net, monkeypatch, capsys):
-    before = {file: file.read_bytes() for file in [*RESULTS.iterdir(), benchmark.README]}
+    before = {file: file.read_bytes() for file in [*RESULTS.iterdir(), benchmark.record.README]}
     monkeypatch.setattr(benchmark, "NETS", {net: benchmark.NETS[net]})
     monkeypatch.setattr(sys, "argv", ["overview.py", "--quick"])
     benchmark.main()
