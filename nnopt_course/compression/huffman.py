@@ -30,6 +30,8 @@ __all__ = ["LONGEST", "code_lengths", "codes", "decode", "encode", "pack_lengths
 
 #: No code has more bits: a length fits four bits, and a table of all windows is small.
 LONGEST = 15
+#: So many bits are looked up at once.
+_BLOCK = 1 << 15
 
 
 def code_lengths(counts: np.ndarray) -> np.ndarray:
@@ -161,12 +163,13 @@ def decode(data: bytes, lengths: np.ndarray, count: int) -> np.ndarray:
     """Read symbols.
 
     What code begins at a bit, the next 15 bits say, through a table. Here that is looked up for
-    *every* bit of the data at once; then it takes one step a symbol to find where codes begin.
+    *every* bit of a block at once; then it takes one step a symbol to find where codes begin.
 
     Args:
         data: what :func:`encode` made.
         lengths: of the codes.
-        count: how many symbols there are.
+        count: how many symbols there are. It bounds memory and time: data that is too long for so
+            many is refused first.
 
     Returns:
         (count,) int64.
@@ -181,30 +184,53 @@ def decode(data: bytes, lengths: np.ndarray, count: int) -> np.ndarray:
     """
     lengths = _checked(lengths)
     bits = 8 * len(data)
-    if not 0 <= count <= bits or (count and not lengths.any()):
-        raise ValueError(f"expected {count} symbols; {len(data)} bytes cannot hold them")
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] > 0]
-    table = np.repeat(order, 1 << (LONGEST - lengths[order]))
-    invalid = lengths.size  # Only half of the table is used if there is one symbol.
-    table = np.append(table, np.full((1 << LONGEST) - table.size, invalid))
-    raw = np.frombuffer(bytes(data) + bytes(2), np.uint8).astype(np.int32)
-    words = raw[:-2] << 16 | raw[1:-1] << 8 | raw[2:]
-    windows = words[:, None] >> np.arange(9, 1, -1) & (1 << LONGEST) - 1
-    found = table[windows.ravel()]
-    after = (np.arange(bits) + np.append(lengths, 1)[found]).tolist()
-    starts, at = [], 0
-    for _ in range(count):
-        if at >= bits:
-            raise ValueError(f"the data ends too early, after {len(starts)} of {count} symbols")
-        starts.append(at)
-        at = after[at]
+    if not 0 <= count <= bits <= LONGEST * count + 7 or (count and not lengths.any()):
+        raise ValueError(
+            f"expected {count} symbols of 1 to {LONGEST} bits; {len(data)} bytes cannot be those"
+        )
+    table, widths = _tables(lengths)
+    raw = np.frombuffer(bytes(data) + bytes(2), np.uint8)
+    symbols = np.zeros(count, np.int64)
+    known = at = 0
+    for start in range(0, bits, _BLOCK):
+        found = table[_windows(raw[start // 8 : (start + _BLOCK) // 8 + 2])]
+        after = (np.arange(found.size) + widths[found]).tolist()
+        starts, at, end = [], at - start, found.size
+        for _ in range(count - known):
+            if at >= end:
+                break
+            starts.append(at)
+            at = after[at]
+        symbols[known : known + len(starts)] = found[starts]
+        known, at = known + len(starts), start + at
+    if known < count:
+        raise ValueError(f"the data ends too early, after {known} of {count} symbols")
     if not bits - 8 < at <= bits:
         raise ValueError(f"expected {(at + 7) // 8} bytes; received {len(data)}")
-    symbols = found[np.array(starts, np.int64)]
-    if (symbols == invalid).any() or np.unpackbits(np.frombuffer(data, np.uint8))[at:].any():
+    if (symbols == lengths.size).any() or (at < bits and data[-1] & (1 << bits - at) - 1):
         raise ValueError("the data has bits that mean nothing")
     return symbols
+
+
+def _tables(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What each window of 15 bits begins with, and how many bits that has.
+
+    Only half of the windows begin with a symbol if there is one only: the others begin with
+    ``len(lengths)``, of one bit.
+    """
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    table = np.full(1 << LONGEST, lengths.size, np.uint16)
+    begun = np.repeat(order, 1 << (LONGEST - lengths[order]))
+    table[: begun.size] = begun
+    return table, np.append(lengths, 1)
+
+
+def _windows(raw: np.ndarray) -> np.ndarray:
+    """The 15 bits that begin at each bit of some bytes but the last two."""
+    raw = raw.astype(np.int32)
+    words = raw[:-2] << 16 | raw[1:-1] << 8 | raw[2:]
+    return (words[:, None] >> np.arange(9, 1, -1, dtype=np.int32) & (1 << LONGEST) - 1).ravel()
 
 
 def pack_lengths(lengths: np.ndarray) -> bytes:

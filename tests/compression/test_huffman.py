@@ -1,4 +1,5 @@
 import heapq
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy as scipy_entropy
 
+from nnopt_course.compression import huffman
 from nnopt_course.compression.entropy import entropy, shortfall
 from nnopt_course.compression.huffman import (
     LONGEST,
@@ -109,10 +111,11 @@ def test_hostile_lengths(lengths, message):
 @pytest.mark.parametrize(
     ("data", "lengths", "count", "message"),
     [
-        (b"", [1, 1], 1, "cannot hold"),
-        (b"a", [0, 0], 1, "cannot hold"),
-        (b"a", [1, 1], 10**12, "cannot hold"),
+        (b"", [1, 1], 1, "cannot be those"),
+        (b"a", [0, 0], 1, "cannot be those"),
+        (b"a", [1, 1], 10**12, "cannot be those"),
         (b"aa", [1, 1], 4, "expected 1 bytes; received 2"),
+        (bytes(9), [1, 1], 4, "expected 4 symbols of 1 to 15 bits; 9 bytes cannot be those"),
         (b"\xff", [2, 2, 2, 2], 5, "too early"),
         (b"\x01", [1, 1], 7, "mean nothing"),  # The bit that fills the byte.
         (b"\x80", [1], 2, "mean nothing"),
@@ -121,6 +124,45 @@ def test_hostile_lengths(lengths, message):
 def test_hostile_data(data, lengths, count, message):
     with pytest.raises(ValueError, match=message):
         decode(data, lengths, count)
+
+
+@pytest.mark.parametrize("block", [8, 64, 1 << 15])
+def test_codes_that_go_on_in_the_next_block(block, monkeypatch):
+    monkeypatch.setattr(huffman, "_BLOCK", block)
+    rng = np.random.default_rng(0)
+    symbols = np.minimum(rng.geometric(0.4, 30_000), 20)
+    lengths = code_lengths(np.bincount(symbols) + (np.arange(21) > 0))
+    assert lengths.max() > 8
+    data = encode(symbols, lengths)
+    assert 8 * len(data) > 1 << 15
+    np.testing.assert_array_equal(decode(data, lengths, symbols.size), symbols)
+    with pytest.raises(ValueError, match=f"after {symbols.size} of {symbols.size + 9} symbols"):
+        decode(data, lengths, symbols.size + 9)
+
+
+def peak_of(work):
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_is_bounded_by_the_symbols():
+    rng = np.random.default_rng(0)
+    symbols = rng.integers(0, 8, 200_000)
+    lengths = code_lengths(np.bincount(symbols))
+    data = encode(symbols, lengths)
+    assert peak_of(lambda: decode(data, lengths, symbols.size)) < 8 * symbols.size + 5_000_000
+
+    long = bytes(2_000_000)
+
+    def too_long():
+        with pytest.raises(ValueError, match="cannot be those"):
+            decode(long, [1, 1], 100)
+
+    assert peak_of(too_long) < 1_000_000
 
 
 def test_symbols_without_a_code():
