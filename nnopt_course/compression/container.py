@@ -53,7 +53,8 @@ def pack(
     Raises:
         TypeError: it is not a Keras 3 model.
         ValueError: it is not built, has a layer or a setting that the format does not have (the
-            message names the layer), or weights that are NaN, infinite or of float64.
+            message names the layer), more than 400 layers, or weights that are NaN, infinite or of
+            float64.
 
     Example:
         >>> from nnopt_course import models

@@ -13,6 +13,7 @@ from nnopt_course.compression.file_format.contents import read
 from nnopt_course.compression.file_format.frame import unwrap, wrap
 from nnopt_course.compression.file_format.nodes import to_network
 from nnopt_course.compression.file_format.streams import CODERS
+from nnopt_course.compression.numbers import write_number
 from nnopt_course.quantization.adjustments.folding import fold
 from nnopt_course.quiet import import_quietly
 
@@ -306,6 +307,32 @@ def test_hostile_files_become_models_or_errors():
         built += 1
         assert model.count_params() <= 2000
     assert 3 < built < 150
+
+
+@pytest.mark.parametrize(
+    ("shape", "node"),
+    [
+        ("0104", "10"),  # A ReLU.
+        ("0104", "580000"),  # x + x, and tanh: two layers.
+        ("03040401", "5601"),  # A mean of one pixel, and tanh.
+        ("0101", "099003" + 400 * "00" + "01"),  # The same 400 times, one after the other.
+    ],
+    ids=["relu", "sums", "means", "concatenation"],
+)
+def test_a_small_file_of_many_nodes(shape, node):
+    """As many as there may be: Keras builds them, and soon. More are refused."""
+    nodes = 1 if node.startswith("09") else 400
+
+    def file(count):
+        structure = bytes.fromhex(shape) + write_number(count) + bytes.fromhex(node) * count
+        return wrap(b"\0" + write_number(len(structure)) + structure, flags=0)
+
+    start = time.process_time()
+    model = unpack(file(nodes))
+    assert len(model.layers) >= nodes
+    assert time.process_time() - start < 10  # About 1 s on a quiet machine.
+    with pytest.raises(ValueError, match="expected 1 to 400 nodes; received 3000"):
+        unpack(file(3000))
 
 
 def test_unpacking_is_fast():

@@ -19,7 +19,7 @@ from nnopt_course.compression.file_format.reader import Reader
 from nnopt_course.compression.file_format.tensors import matrix_shape
 from nnopt_course.compression.numbers import write_number
 
-__all__ = ["ACTIVATIONS", "read_structure", "write_structure"]
+__all__ = ["ACTIVATIONS", "MAX_NODES", "read_structure", "write_structure"]
 
 #: Activation functions and their settings, in the order of their numbers. The third one's limit is
 #: told.
@@ -32,6 +32,11 @@ ACTIVATIONS: tuple[tuple[str, dict[str, Any]] | None, ...] = (
     ("tanh", {}),
     ("softmax", {}),
 )
+
+#: A network has at most so many nodes, and a node at most so many inputs. A node may cost one byte
+#: in a file, and a millisecond to build; Keras fails at layers about a thousand deep, of which a
+#: node makes up to two.
+MAX_NODES = 400
 
 _NAMES = tuple(KINDS)
 _LIMITED = 3
@@ -101,8 +106,8 @@ def read_structure(
     _check_size(input_shape, max_size)
     nodes: list[Node] = []
     shapes, count, left = [input_shape], reader.number(), list(matrices)[::-1]
-    if not count:
-        raise ValueError("expected at least one node; received 0")
+    if not 1 <= count <= MAX_NODES:
+        raise ValueError(f"expected 1 to {MAX_NODES} nodes; received {count}")
     for _ in range(count):
         node = _read_node(reader, nodes, shapes, left)
         _check_size(node.shape, max_size)
@@ -153,7 +158,7 @@ def _read_node(
         raise ValueError(f"node {i} computes nothing")
     inputs = (i - 1,)
     if told or kind.inputs != 1:
-        back = [reader.number() for _ in range(kind.inputs or reader.number())]
+        back = [reader.number() for _ in range(kind.inputs or _inputs(i, reader.number()))]
         inputs = tuple(i - 1 - distance for distance in back)
     if not inputs or min(inputs) < 0:
         raise ValueError(f"node {i} reads what does not exist: {inputs}")
@@ -183,6 +188,12 @@ def _read_node(
             f"{matrix[1]}"
         )
     return Node(name, inputs, settings, activation, 0, wanted, shape)
+
+
+def _inputs(i: int, count: int) -> int:
+    if count > MAX_NODES:
+        raise ValueError(f"expected at most {MAX_NODES} inputs of node {i}; received {count}")
+    return count
 
 
 def _sharing(nodes: Sequence[Node], shares: int, node: Node, given: Sequence[Shape]) -> Node:

@@ -260,7 +260,9 @@ def test_where_the_pixel_above_is():
         ((0,), (), "1 to 7 axes"),
         ((8,), (), "1 to 7 axes"),
         ((1, 0), (), "activations of 1 to"),
-        ((1, 4, 0), (), "at least one node"),
+        ((1, 4, 0), (), "expected 1 to 400 nodes; received 0"),
+        ((1, 4, 0x91, 3), (), "expected 1 to 400 nodes; received 401"),
+        ((1, 4, 1, 9, 0x91, 3), (), "at most 400 inputs of node 1; received 401"),
         ((1, 4, 1), (), "expected a number"),
         ((1, 4, 1, 0), (), "computes nothing"),
         ((1, 4, 1, 12), (), "unknown kind, 12"),
@@ -318,6 +320,16 @@ def test_bytes_that_are_no_structure(numbers, matrices, message):
 def test_structures_that_declare_too_much(numbers, matrices):
     with pytest.raises(ValueError, match="activations of 1 to 1000"):
         read_structure(Reader(bytes(numbers)), matrices, max_size=1000)
+
+
+def test_as_many_nodes_as_there_may_be():
+    nodes = [Node("activation", (i,), {}, RELU) for i in range(400)]
+    assert len(read(write(Contents((4,), tuple(nodes)))).nodes) == 400
+    with pytest.raises(ValueError, match="expected 1 to 400 nodes; received 401"):
+        write(Contents((4,), (*nodes, Node("activation", (400,), {}, RELU))))
+    many = Node("concatenate", (0,) * 401, {"axis": 1})
+    with pytest.raises(ValueError, match="expected at most 400 inputs of node 1; received 401"):
+        write(Contents((4,), (many,)))
 
 
 def test_what_cannot_be_written():

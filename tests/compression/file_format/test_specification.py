@@ -9,7 +9,7 @@ from nnopt_course.compression.file_format.contents import MAX_PARAMETERS, Conten
 from nnopt_course.compression.file_format.kinds import KINDS
 from nnopt_course.compression.file_format.nodes import Node
 from nnopt_course.compression.file_format.streams import CODERS
-from nnopt_course.compression.file_format.structure import ACTIVATIONS
+from nnopt_course.compression.file_format.structure import ACTIVATIONS, MAX_NODES
 from nnopt_course.compression.file_format.values import NAMES
 
 PAGE = (ROOT / "chapters" / "7_compression" / "file_format.md").read_text(encoding="utf-8")
@@ -44,4 +44,7 @@ def test_the_tables_have_every_entry():
 def test_the_numbers_of_the_prose():
     assert MAX_PARAMETERS == 1 << 26
     assert "{math}`2^{26}` if one does not tell" in PAGE
+    assert f"2. Number of nodes, 1 to {MAX_NODES}." in PAGE
+    assert f"how many inputs there are, 1 to {MAX_NODES}." in PAGE
+    assert f"there are no more nodes than {MAX_NODES}, and no more inputs of one" in PAGE
     assert CODERS[1] == "deep_compression"  # "Coder 1", and 16 in the frame.
