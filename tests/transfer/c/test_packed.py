@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from packed_networks import RELU, everything
 
-from nnopt_course.compression.file_format.contents import Contents, read
+from nnopt_course.compression.file_format.contents import Contents, parse, read
 from nnopt_course.compression.file_format.contents import write as pack
 from nnopt_course.compression.file_format.nodes import Node, to_network
 from nnopt_course.compression.file_format.streams import CODERS
+from nnopt_course.compression.file_format.values import NAMES
 from nnopt_course.transfer.targets.c import cortex_m3, native, wasm
 from nnopt_course.transfer.targets.c.compiler import compile_c
 from nnopt_course.transfer.targets.c.packed import unpacked
@@ -102,6 +103,31 @@ def test_a_layer_that_is_called_twice_and_one_without_weights(tmp_path):
     assert found[:, :2].tolist() == [[1, 2]] * 3
 
 
+BIASES = {
+    "absent": None,
+    "zeros": [0] * 8,
+    "step": [-2, 1, 0, 0, 1, 0, 0, 3],
+    "table": [-0.1, 0.77, -0.3, 0.77, 0.77, -0.1, -0.1, 0],
+    "sparse": np.array([-7, 6, 0, 0, 0, 0, 0, 3]) * 0.125,
+    "raw": [0.1, -0.234, 0.5, 0.7, 0.9, 1.3, -1.7, 1.9],
+}
+
+
+@pytest.mark.parametrize("coder", CODERS)
+@pytest.mark.parametrize("way", BIASES)
+def test_every_way_to_write_a_bias(way, coder, tmp_path):
+    """Integers and small fractions, so that the answers of float32 are exact."""
+    rng = np.random.default_rng(5)
+    kernel = levels(rng, (30, 8)) / 8
+    bias = None if way == "absent" else np.float32(BIASES[way])
+    node = Node("dense", (0,), {"outputs": 8}, arrays={"kernel": kernel, "bias": bias})
+    file = file_of(Contents((30,), (node,)), tmp_path, coder)
+    assert NAMES[parse(file.read_bytes()).coded[1].code % 8] == way
+    x = rng.integers(-4, 5, (5, 30)).astype("f4")
+    found = native.export(file, tmp_path / "net.so").load().predict(x)
+    np.testing.assert_array_equal(found, x @ kernel + (0 if bias is None else bias))
+
+
 @pytest.mark.parametrize(("most", "kind"), [(3, "int8_t"), (100, "int8_t"), (300, "int16_t")])
 def test_integers_are_as_small_as_they_can_be(most, kind, tmp_path):
     rng = np.random.default_rng(2)
@@ -172,7 +198,7 @@ def test_what_unpacking_takes_on_the_chip(tmp_path):
 
 def test_what_cannot_be_unpacked_on_a_device(tmp_path):
     rng = np.random.default_rng(4)
-    with pytest.raises(ValueError, match="expected dense layers and convolutions of weights"):
+    with pytest.raises(ValueError, match="expected dense layers and convolutions whose kernels"):
         unpacked(pack(everything(rng)))
     raw = {"kernel": rng.normal(size=(4, 2)).astype("f4"), "bias": None}
     node = Node("dense", (0,), {"outputs": 2}, arrays=raw, name="d")

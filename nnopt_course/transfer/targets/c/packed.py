@@ -27,8 +27,8 @@ __all__ = ["ENDING", "PackedNetwork", "calls", "load", "settings", "storage", "u
 
 #: Of packed files.
 ENDING = ".nnopt"
-_KERNELS = {"absent", "zeros", "step", "steps"}
-_VECTORS = _KERNELS | {"table", "raw"}
+#: How a kernel may be written; a bias may be in every way.
+_KERNELS = {"zeros", "step", "steps"}
 #: The reader's files, by the coder of the integers.
 _READERS = {
     "context_mixing": ("input", "mixing", "matrices", "reader", "dense"),
@@ -66,17 +66,18 @@ def unpacked(data: bytes) -> PackedNetwork:
 
     Raises:
         ValueError: it is not such a file, or has what the reader on the device cannot compute
-            from: depthwise convolutions, scale and shift, or kernels that are not on the levels of
-            a step.
+            from: depthwise convolutions, scale and shift, or kernels that are not written as
+            multiples of a step.
     """
     contents, parsed = read(data), parse(data)
     for place, each in zip(parsed.places, parsed.coded, strict=True):
         node, way = contents.nodes[place.node], NAMES[each.code % 8]
-        known = _KERNELS if place.role == "kernel" else _VECTORS
-        if node.kind not in ("dense", "conv2d") or way not in known:
+        fits = place.role != "kernel" or way in _KERNELS
+        if node.kind not in ("dense", "conv2d") or not fits:
             raise ValueError(
-                f"expected dense layers and convolutions of weights on levels to unpack on a "
-                f"device; {node.name or node.kind} is a {node.kind} whose {place.role} is {way}"
+                f"expected dense layers and convolutions whose kernels are written as multiples of "
+                f"a step to unpack on a device; {node.name or node.kind} is a {node.kind} whose "
+                f"{place.role} is {way}"
             )
     network = to_network(contents.input_shape, contents.nodes)
     places = {

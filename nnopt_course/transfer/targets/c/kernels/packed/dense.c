@@ -7,7 +7,7 @@ typedef struct {
 
 static float packed_float(const packed_t *a, int i)
 {
-    if (i >= a->count)      /* a table's index, in a file that was made to do harm */
+    if (i >= a->count)      /* as a table or a mask has it in a file that was made to do harm */
         return 0;
     const uint8_t *b = a->floats + (a->half ? 2 : 4) * i;
     union { uint32_t bits; float value; } x;
@@ -23,7 +23,7 @@ static float packed_float(const packed_t *a, int i)
 
 static float packed_value(const packed_t *a, int i)     /* of a vector */
 {
-    int k = a->integers ? a->integers[i] : 0, negative = 0;
+    int k = a->integers ? a->integers[i] : 0, before = 0;
     switch (a->way) {
     case STEP:
         return k * packed_float(a, 0);
@@ -31,8 +31,12 @@ static float packed_value(const packed_t *a, int i)     /* of a vector */
         return k * packed_float(a, i);
     case TABLE:
         for (int j = 0; j < a->count && k > 0 && packed_float(a, j) < 0; j++)
-            negative++;
-        return k ? packed_float(a, k < 0 ? -k - 1 : negative + k - 1) : 0;
+            before++;
+        return k ? packed_float(a, k < 0 ? -k - 1 : before + k - 1) : 0;
+    case SPARSE:
+        for (int j = 0; j < i; j++)
+            before += a->integers[j] != 0;
+        return k ? packed_float(a, before) : 0;
     case RAW:
         return packed_float(a, i);
     }
