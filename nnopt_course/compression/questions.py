@@ -48,6 +48,8 @@ Taught in: part 7, a compressed file.
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import numpy as np
 
 from nnopt_course.compression.arithmetic import ONE, Decoder, Encoder, Meter
@@ -123,7 +125,7 @@ class Questions:
         _, first, second, third, _ = self._places.first
         ordered, apart, mode = told.ordered, told.apart, told.mode
         second, third = second + mode, third + mode
-        values = row.tolist() if known else [None] * len(row)
+        values = row.tolist() if known else repeat(None, len(row))
         bit = count = 0
         for c0, (pattern, near, value) in enumerate(zip(*told.begin(r), values, strict=True)):
             if not bit and not apart[c0]:
@@ -192,7 +194,7 @@ class _Told:
         self.ordered = ordered
         self.mode = 64 if shape[0] == 1 else 128 if above else 0
         #: Of each column, whether it is not tied. The first one never is.
-        self.apart = [True] + [not ordered] * (shape[1] - 1)
+        self.apart = bytearray([True]) + bytes([not ordered]) * (shape[1] - 1)
         self._cut = np.zeros(shape, np.int8)
         self._row = 0
         self._past: np.ndarray | None = None
@@ -206,15 +208,16 @@ class _Told:
         far = np.array([max(i, abs(j)) for i, j in area])
         nearest = far == 1
         self._back = np.array([i * above + j for i, j in area])
-        self._weights = _REACH + 1 - far
-        self._digits = np.where(nearest, 3 ** (nearest.sum() - np.cumsum(nearest)), 0)
+        self._weights = (_REACH + 1 - far).astype(np.int16)
+        digits = np.where(nearest, 3 ** (nearest.sum() - np.cumsum(nearest)), 0)
+        self._digits = digits.astype(np.int16)
 
     def begin(self, r: int) -> tuple[list[int], list[int]]:
         """T and W of all columns in row r, which is to be told now."""
         self._row = r
         self._past = None
         there = (self._back > 0) & (self._back <= r)
-        neighbors = self._cut[r - self._back[there]].astype(np.int64)
+        neighbors = self._cut[r - self._back[there]].astype(np.int16)
         patterns = self._digits[there] @ (np.sign(neighbors) % 3)
         return patterns.tolist(), (self._weights[there] @ np.abs(neighbors)).tolist()
 

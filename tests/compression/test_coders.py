@@ -2,6 +2,7 @@
 
 import math
 import time
+import tracemalloc
 from contextlib import suppress
 
 import numpy as np
@@ -154,6 +155,17 @@ def test_mixing_is_smaller_and_fast_enough():
     start = time.process_time()
     Mixing.decode(mixed, matrix.shape)
     assert time.process_time() - start < 2  # About 0.25 s on a quiet machine.
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000), (140, 141)], ids=str)
+def test_memory_while_decoding(shape):
+    """As the docstring has it, beside the contexts."""
+    data = Mixing.encode(np.zeros(shape, np.int8))
+    tracemalloc.start()
+    Mixing.decode(data, shape)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (65 if shape[0] == 1 else 15) * shape[0] * shape[1] + 200_000
 
 
 def test_knowing_the_pixel_above_helps_where_pixels_are_alike():
