@@ -101,7 +101,7 @@ def compress(
     """
     output = output or model.with_name(f"{model.stem}{ENDING}")
     with refusals():
-        require_other_file(model, output, endings=(ENDING,))
+        require_other_file(model, output, endings=(ENDING,), others=(data, teacher))
         size = None if budget is None else bytes_of(budget)
         if size is None and max_loss is None:
             raise ValueError("expected --budget BYTES or --max-loss POINTS; received neither")
@@ -165,7 +165,7 @@ def run(
 
     with refusals():
         if output is not None:
-            require_other_file(file, output, endings=(".npy",))
+            require_other_file(file, output, endings=(".npy",), others=(images,))
         x = inputs(images)
         from nnopt_course.compression.container import unpack
         from nnopt_course.evaluation.accuracy import logits

@@ -74,7 +74,7 @@ def export(
     # The .keras file of the source would have the same name.
     output = output or model.with_name(f"{model.stem}-{to}-{dtype}{target.ending}")
     with refusals():
-        require_other_file(model, output, endings=(target.ending,))
+        require_other_file(model, output, endings=(target.ending,), others=(calibration,))
         if (dtype is Number.int8) != (calibration is not None):
             raise ValueError(
                 "--dtype int8 needs --calibration FILE.npy, and float32 takes none; received "

@@ -90,11 +90,23 @@ def calibration_images(file: Path) -> list[np.ndarray]:
     return list(calibration_batches(x, batches=min(len(x), 1_000), batch_size=1))
 
 
-def require_other_file(model: Path, output: Path, *, endings: Sequence[str]) -> None:
-    """Refuse an output file that cannot be written, is the model, or ends in something else."""
+def require_other_file(
+    model: Path, output: Path, *, endings: Sequence[str], others: Sequence[Path | None] = ()
+) -> None:
+    """Refuse an output file that cannot be written, is an input, or ends in something else.
+
+    Args:
+        model: the file of the model.
+        output: the file to write.
+        endings: what it may end in.
+        others: further files that are read; ``None`` where one is not given.
+    """
     if output.suffix not in endings:
         wanted = " or ".join(endings)
         raise ValueError(f"expected an output file that ends in {wanted}; received {output}")
     if output.resolve() == model.resolve():
         raise ValueError(f"the output would replace the model {model}; name another file")
+    for other in others:
+        if other is not None and output.resolve() == other.resolve():
+            raise ValueError(f"the output would replace {other}, which is read; name another file")
     require_writable(output)

@@ -236,6 +236,10 @@ GOAL = ["--data", "data.npz", "--budget", "5kB"]
         (["compress", "model.keras", *GOAL, "--teacher", "no.keras"], "there is no file no.keras"),
         (["compress", "model.keras", *GOAL, "-o", "model.keras"], "ends in .nnopt"),
         (["compress", "model.keras", *GOAL, "-o", "no/x.nnopt"], "there is no folder no"),
+        (
+            ["compress", "model.keras", *GOAL, "--teacher", "packed.nnopt", "-o", "packed.nnopt"],
+            "would replace packed.nnopt, which is read",
+        ),
         (["inspect", "no.nnopt"], "there is no file no.nnopt"),
         (["inspect", "model.keras"], "model.keras: expected a file that begins with"),
         (["run", "no.nnopt", "x.npy"], "there is no file no.nnopt"),
@@ -244,6 +248,7 @@ GOAL = ["--data", "data.npz", "--budget", "5kB"]
         (["run", "x.npy", "x.npy"], "x.npy: expected a file that begins with"),
         (["run", "packed.nnopt", "x.npy", "-o", "x.csv"], "ends in .npy"),
         (["run", "packed.nnopt", "x.npy", "-o", "no/x.npy"], "there is no folder no"),
+        (["run", "packed.nnopt", "x.npy", "-o", "./x.npy"], "would replace x.npy, which is read"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
