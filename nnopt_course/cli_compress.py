@@ -20,6 +20,7 @@ from nnopt_course.cli_files import (
     refusals,
     require_other_file,
 )
+from nnopt_course.interrupts import interrupts_kept
 from nnopt_course.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def compress(
     in it with nnopt inspect, and use it with nnopt run.
     """
     output = output or model.with_name(f"{model.stem}{ENDING}")
-    with refusals():
+    # Ctrl-C is kept from here on: while TensorFlow and JAX are imported, it could be lost.
+    with refusals(), interrupts_kept() as check_interrupts:
         require_other_file(model, output, endings=(ENDING,), others=(data, teacher))
         size = None if budget is None else bytes_of(budget)
         if size is None and max_loss is None:
@@ -120,10 +122,17 @@ def compress(
         loaded = load(model)
         setting = Setting(train, validation, shifts=shifts, seed=seed)
         search.require_fits(loaded, setting)
+        check_interrupts()
         setting = with_teacher(setting, load(teacher) if teacher else loaded)
+
+        def tell(line: str) -> None:
+            typer.echo(line)
+            check_interrupts()
+
         small = search.compress(
-            loaded, setting, budget=size, max_loss=max_loss, effort=effort, tell=typer.echo
+            loaded, setting, budget=size, max_loss=max_loss, effort=effort, tell=tell
         )
+        check_interrupts()
         with whole_file(output) as beside:
             beside.write_bytes(small.data)
     typer.echo(f"\n{small.ledger.only(*SHOWN)}\n")

@@ -17,9 +17,31 @@ from types import FrameType
 __all__ = ["interrupts_kept"]
 
 
+class _Keeper:
+    """A handler of Ctrl-C that remembers the first one."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.pressed:
+            signal.default_int_handler(number, frame)
+        self.pressed = True
+        # Not print, which may be what was interrupted.
+        os.write(2, b"\nstopping soon; once more stops at once\n")
+
+    def check(self) -> None:
+        """Raise what was kept."""
+        if self.pressed:
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def interrupts_kept() -> Iterator[Callable[[], None]]:
     """Keep a Ctrl-C while a block runs, until the block asks. A second one stops it at once.
+
+    A block within such a block keeps for both: a Ctrl-C before or in it is raised wherever one of
+    them asks, again and again, so that it gets through where an error is lost.
 
     Yields:
         A function that raises ``KeyboardInterrupt`` if there was one. Call it now and then. Outside
@@ -29,26 +51,15 @@ def interrupts_kept() -> Iterator[Callable[[], None]]:
         >>> with interrupts_kept() as check:
         ...     check()
     """
-    pressed = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        if pressed:
-            signal.default_int_handler(number, frame)
-        pressed = True
-        # Not print, which may be what was interrupted.
-        os.write(2, b"\nstopping after this epoch; once more stops at once\n")
-
-    def check() -> None:
-        if pressed:
-            raise KeyboardInterrupt
-
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
-        yield check
+    own, now = _Keeper(), signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield own.check
         return
-    signal.signal(signal.SIGINT, note)
+    if now is not signal.default_int_handler:
+        yield (now if isinstance(now, _Keeper) else own).check
+        return
+    signal.signal(signal.SIGINT, own)
     try:
-        yield check
+        yield own.check
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import shutil
 import signal
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -143,6 +145,32 @@ def test_interrupted_it_leaves_no_file_and_the_old_one(folder):
     assert process.returncode == 130
     assert files(folder) - GIVEN == {"model.nnopt"}
     assert (folder / "model.nnopt").read_bytes() == b"an older file"
+
+
+@pytest.mark.parametrize("moment", ["told", "written"])
+def test_an_interrupt_outside_a_training_stops_it_too(folder, monkeypatch, moment):
+    """Also if an error would be lost where Ctrl-C is pressed, as in a callback of JAX."""
+    from nnopt_course.compression import search
+
+    reached = []
+
+    def searched(*arguments, tell, **more):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        if moment == "told":
+            tell("start")
+            reached.append("went on")
+        return SimpleNamespace(data=b"never written")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr(search, "compress", searched)
+        result = run("compress", "model.keras", "--data", "data.npz", "--budget", 99)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.exit_code == 130
+    assert reached == []
+    assert files(folder) == GIVEN
 
 
 def test_a_full_disk_leaves_the_old_file(folder, monkeypatch):

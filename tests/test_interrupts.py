@@ -35,7 +35,7 @@ def pressed(times):
 
 def test_an_interrupt_is_kept_until_the_block_asks(capfd):
     assert pressed(1) == ["went on"]
-    assert "stopping after this epoch" in capfd.readouterr().err
+    assert "stopping soon" in capfd.readouterr().err
 
 
 def test_a_second_one_stops_at_once():
@@ -65,6 +65,40 @@ def test_a_handler_of_somebody_else_stays():
         assert signal.getsignal(signal.SIGINT) is own
         press()
         check()
+
+
+def test_a_block_within_a_block_keeps_for_both():
+    with contextlib.suppress(KeyboardInterrupt), interrupts_kept() as outer:
+        with contextlib.suppress(KeyboardInterrupt), interrupts_kept() as inner:
+            press()
+            inner()
+            pytest.fail("went on within")
+        # Whoever called the inner block has lost the error. The outer one still knows.
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        outer()
+        pytest.fail("went on")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_was_kept_before_a_block_within_stops_it():
+    reached = []
+    with contextlib.suppress(KeyboardInterrupt), interrupts_kept():
+        press()
+        with interrupts_kept() as inner:
+            reached.append("begun")
+            inner()
+            reached.append("never stopped")
+    assert reached == ["begun"]
+
+
+def test_a_second_one_stops_a_block_within_at_once():
+    reached = []
+    with contextlib.suppress(KeyboardInterrupt), interrupts_kept():
+        press()
+        with interrupts_kept():
+            press()
+            reached.append("never stopped")
+    assert reached == []
 
 
 def test_in_another_thread_nothing_happens():
