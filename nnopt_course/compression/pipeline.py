@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 from nnopt_course.compression.container import pack, unpack
 from nnopt_course.compression.epochs import answers, require_fits
 from nnopt_course.compression.ledger import START, ledger, row
+from nnopt_course.compression.precision import in_float32
 from nnopt_course.compression.setting import Setting
 from nnopt_course.compression.stages import Stage
 from nnopt_course.evaluation import latency
@@ -35,7 +36,7 @@ from nnopt_course.evaluation.report import Report
 from nnopt_course.transfer.targets import litert
 from nnopt_course.weights import first_not_finite, get_weights
 
-__all__ = ["Compressed", "measured", "run", "stage_seed", "timed"]
+__all__ = ["Compressed", "measured", "on_litert", "run", "stage_seed"]
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,14 @@ def run(
     Args:
         model: a built Sequential or functional Keras 3 model of the layers that
             :func:`~nnopt_course.compression.container.pack` takes, with an output (n, classes),
-            logits or probabilities.
+            logits or probabilities. One of float16, bfloat16 or mixed precision is taken as one
+            of float32 with the same weights.
         stages: name → stage, in the order in which they run, see
             :mod:`~nnopt_course.compression.stages`. None at all packs the model as it is.
         setting: the data.
         coder: of the file, as for :func:`~nnopt_course.compression.container.pack`.
-        time_it: measure the latency of one example on LiteRT, all stages in turns at the end.
+        time_it: measure the latency of one example on LiteRT, all stages in turns at the end. A
+            model that LiteRT's converter refuses is refused before any stage runs.
 
     Returns:
         The file after the last stage, its model, and the ledger.
@@ -86,18 +89,21 @@ def run(
     if START in stages:
         raise ValueError(f"no stage can be called {START!r}; that is the model as it is given")
     require_fits(model, setting)
-    rows, models = [], {}
-    name, data, given = START, b"", model
+    model = in_float32(model)
+    rows, calls = [], {}
+    name, data, again = START, b"", model
     for number, (name, stage) in enumerate({START: _as_it_is, **stages}.items()):
         begun = time.perf_counter()
         model = stage(model, replace(setting, seed=stage_seed(setting.seed, number)))
         seconds = time.perf_counter() - begun if stage is not _as_it_is else 0.0
         if path := first_not_finite(model):
             raise ValueError(f"{name}: {path} holds NaN or infinity")
-        data, models[name], told = measured(name, model, setting, coder=coder, seconds=seconds)
+        data, again, told = measured(name, model, setting, coder=coder, seconds=seconds)
         rows.append(told)
-    times = timed({**models, START: given}, setting) if time_it else None
-    return Compressed(models[name], data, ledger(rows, times=times), name)
+        if time_it:
+            calls[name] = on_litert(model if name == START else again, setting)
+    times = latency.measure(calls) if time_it else None
+    return Compressed(again, data, ledger(rows, times=times), name)
 
 
 def measured(
@@ -128,25 +134,22 @@ def measured(
     return data, again, told
 
 
-def timed(models: Mapping[str, Any], setting: Setting) -> dict[str, latency.Latency]:
-    """How long models take for one example on LiteRT, in turns.
+def on_litert(model: Any, setting: Setting) -> Callable[[], object]:
+    """One example on LiteRT, to be timed by :func:`nnopt_course.evaluation.latency.measure`.
 
     Args:
-        models: name → Keras model.
+        model: a Keras model.
         setting: the data; the first validation example is the one.
 
     Returns:
-        name → :class:`~nnopt_course.evaluation.latency.Latency`.
+        A function without arguments.
+
+    Raises:
+        ValueError: LiteRT's converter refuses the model.
     """
     x = np.ascontiguousarray(setting.validation.x[:1])
     with tempfile.TemporaryDirectory() as folder:
-        calls = {
-            name: litert.export(model, Path(folder) / f"{number}.tflite")
-            .load(threads=1)
-            .prepared(x)
-            for number, (name, model) in enumerate(models.items())
-        }
-        return latency.measure(calls)
+        return litert.export(model, Path(folder) / "model.tflite").load(threads=1).prepared(x)
 
 
 def _as_it_is(model: Any, setting: Setting) -> Any:

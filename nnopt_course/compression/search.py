@@ -30,9 +30,10 @@ from nnopt_course.compression import stages
 from nnopt_course.compression.epochs import require_fits
 from nnopt_course.compression.ledger import START, ledger
 from nnopt_course.compression.narrowing import Narrowing
-from nnopt_course.compression.pipeline import Compressed, measured, stage_seed, timed
+from nnopt_course.compression.pipeline import Compressed, measured, on_litert, stage_seed
+from nnopt_course.compression.precision import in_float32
 from nnopt_course.compression.setting import Setting
-from nnopt_course.evaluation.report import Report
+from nnopt_course.evaluation.latency import measure
 from nnopt_course.quantization.sparse_learning import uniform
 from nnopt_course.weights import kernels
 
@@ -129,12 +130,14 @@ def compress(
         TypeError: the model is not a Keras model.
         ValueError: neither a budget nor a loss is given, one is out of range, or no file meets
             them; the message says how close the closest one came. Also as for
-            :func:`~nnopt_course.compression.pipeline.run`.
+            :func:`~nnopt_course.compression.pipeline.run`, LiteRT's converter included.
         FloatingPointError: a training diverged.
     """
     goal, effort = _Goal(budget, max_loss), effort or Effort()
     require_fits(model, setting)
+    model = in_float32(model)
     start = _candidate(START, model, setting, seconds=0.0)
+    calls = {START: on_litert(model, setting)}  # If it is refused, then before any training.
     goal = replace(goal, limit=math.inf if max_loss is None else start.error + max_loss)
     tell = tell or (lambda line: None)
     tell(str(start))
@@ -144,8 +147,10 @@ def compress(
             found.append(candidate)
             tell(str(candidate))
     chosen = goal.best(found)
-    times = timed({START: model, chosen.row["name"]: chosen.model}, setting)
-    return Compressed(chosen.model, chosen.data, _table(found, times), chosen.row["name"])
+    if chosen is not start:
+        calls[chosen.row["name"]] = on_litert(chosen.model, setting)
+    table = ledger([each.row for each in found], times=measure(calls))
+    return Compressed(chosen.model, chosen.data, table, chosen.row["name"])
 
 
 @dataclass(frozen=True)
@@ -258,7 +263,3 @@ def _weights(model: Any, *, zeros: bool = False) -> int:
 
 def _candidate(name: str, model: Any, setting: Setting, *, seconds: float) -> _Candidate:
     return _Candidate(*measured(name, model, setting, coder="context_mixing", seconds=seconds))
-
-
-def _table(found: list[_Candidate], times: Any) -> Report:
-    return ledger([each.row for each in found], times=times)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from learnable import dense, error, residual, setting
 
-from nnopt_course.compression import stages
+from nnopt_course.compression import pipeline, stages
 from nnopt_course.compression.container import pack, unpack
 from nnopt_course.compression.epochs import with_teacher
 from nnopt_course.compression.pipeline import run
@@ -160,6 +160,15 @@ NEVER = {"never": lambda model, setting: pytest.fail("a stage ran")}
 def test_what_cannot_be_is_refused(build, chain, message):
     with pytest.raises((ValueError, TypeError), match=message):
         run(build(), chain, setting(n=12), time_it=False)
+
+
+def test_what_litert_refuses_is_refused_before_a_stage_runs(given, trained, monkeypatch):
+    def refuses(model, path):
+        raise ValueError("LiteRT's converter refused 'sequential'")
+
+    monkeypatch.setattr(pipeline.litert, "export", refuses)
+    with pytest.raises(ValueError, match="converter refused"):
+        run(trained, NEVER, given)
 
 
 def test_a_coder_that_there_is_not_is_refused_before_a_stage_runs(given, trained):

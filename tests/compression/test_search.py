@@ -42,7 +42,8 @@ def untrained(monkeypatch):
 
     monkeypatch.setattr(search, "_pruned", pruned)
     monkeypatch.setattr(search, "_leveled", leveled)
-    monkeypatch.setattr(search, "timed", lambda models, setting: {})
+    monkeypatch.setattr(search, "on_litert", lambda model, setting: None)
+    monkeypatch.setattr(search, "measure", lambda calls: {})
     return seen
 
 
@@ -165,6 +166,33 @@ def test_a_model_that_is_not_ours_learns_from_itself_on_moved_images():
     small = compress(model, with_teacher(given, model), budget=700, effort=effort)
     assert len(small.data) <= 700
     assert error(small.model, given.validation) < 15
+
+
+@pytest.mark.parametrize("policy", ["float16", "mixed_bfloat16"])
+def test_a_model_of_a_narrow_format_is_taken_as_float32(policy, given, trained):
+    config = trained.get_config()
+    for layer in config["layers"][1:]:
+        layer["config"]["dtype"] = policy
+    narrow = keras.Sequential.from_config(config)
+    narrow.set_weights(trained.get_weights())
+    effort = Effort(rounds=1, epochs=1, level_epochs=1, bits=(3,))
+    small = compress(narrow, with_teacher(given, narrow), max_loss=100.0, effort=effort)
+    assert small.name != "start"
+    assert small.ledger.rows[0]["val_error_percent"] == pytest.approx(
+        error(trained, given.validation), abs=1
+    )
+
+
+def test_a_model_that_litert_refuses_is_refused_before_anything_is_trained(
+    given, trained, untrained, monkeypatch
+):
+    def refuses(model, setting):
+        raise ValueError("LiteRT's converter refused 'sequential'")
+
+    monkeypatch.setattr(search, "on_litert", refuses)
+    with pytest.raises(ValueError, match="converter refused"):
+        compress(trained, given, budget=300, effort=LONG)
+    assert untrained == []
 
 
 @pytest.mark.parametrize(
