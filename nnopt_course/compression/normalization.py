@@ -36,7 +36,8 @@ def refresh_statistics(model: Any, x: np.ndarray, *, batch_size: int = 128) -> N
 
     Args:
         model: a built Sequential or functional Keras 3 model, models within it included.
-        x: training examples (n, …), in an order that does not sort them by label.
+        x: training examples (n, …), in any order: batches are drawn at random, always the same
+            ones, so that each holds all kinds of examples even if they are sorted by label.
         batch_size: examples in a batch; what is left over after whole batches is not looked at,
             unless there is no whole one.
 
@@ -45,15 +46,16 @@ def refresh_statistics(model: Any, x: np.ndarray, *, batch_size: int = 128) -> N
         >>> model = keras.Sequential([keras.Input((1,)), norm])
         >>> refresh_statistics(model, np.array([[1.0], [3.0], [6.0], [8.0]]), batch_size=2)
         >>> np.asarray(norm.moving_mean).tolist(), np.asarray(norm.moving_variance).tolist()
-        ([4.5], [1.0])
+        ([4.5], [6.25])
     """
     layers = [layer for layer in _normalizations(model) if layer.trainable]
     momenta = [layer.momentum for layer in layers]
+    order = np.random.default_rng(0).permutation(len(x))
     try:
         for k in range(min(BATCHES, max(1, len(x) // batch_size)) if layers else 0):
             for layer in layers:
                 layer.momentum = k / (k + 1)
-            model(x[k * batch_size : (k + 1) * batch_size], training=True)
+            model(x[order[k * batch_size : (k + 1) * batch_size]], training=True)
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

@@ -20,12 +20,34 @@ def test_the_statistics_are_means_over_the_batches():
     model = residual()
     refresh_statistics(model, X, batch_size=40)
     for name in ("norm", "norm_too"):
-        batches = [inputs_of(model, name, X[k : k + 40]) for k in (0, 40, 80)]
+        drawn = np.random.default_rng(0).permutation(120).reshape(3, 40)
+        batches = [inputs_of(model, name, X[numbers]) for numbers in drawn]
         mean = np.mean([batch.mean(axis=(0, 1, 2)) for batch in batches], axis=0)
         variance = np.mean([batch.var(axis=(0, 1, 2)) for batch in batches], axis=0)
         layer = model.get_layer(name)
         np.testing.assert_allclose(layer.moving_mean, mean, atol=1e-5)
         np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-3)
+
+
+def test_the_order_of_the_examples_does_not_matter():
+    """Sorted by label, a class differs from the next one more than examples of a class do."""
+    rng, found = np.random.default_rng(1), []
+    y = np.repeat([0.0, 5.0, 10.0], 400)
+    x = (y + rng.normal(size=1200))[:, None].astype("float32")
+    for given in (x, rng.permutation(x)):
+        norm = keras.layers.BatchNormalization()
+        model = keras.Sequential([keras.Input((1,)), norm])
+        refresh_statistics(model, given, batch_size=100)
+        found.append((float(norm.moving_mean[0]), float(norm.moving_variance[0])))
+    expected = (x.mean(), x.var())
+    np.testing.assert_allclose(found, [expected, expected], rtol=0.05)
+
+
+def test_the_batches_are_a_sample_of_all_examples():
+    x = np.arange(10_000, dtype="float32")[:, None]  # More than are looked at.
+    norm = keras.layers.BatchNormalization()
+    refresh_statistics(keras.Sequential([keras.Input((1,)), norm]), x, batch_size=20)
+    np.testing.assert_allclose(norm.moving_mean, x.mean(), rtol=0.05)
 
 
 def test_nothing_else_changes_and_what_was_known_is_forgotten():
