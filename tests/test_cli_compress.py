@@ -213,7 +213,7 @@ BAD_DATA = {
     "too many classes": ({"x_train": X, "y_train": Y + 1}, "labels must be in [0, 3)"),
     "negative": ({"x_train": X, "y_train": Y - 1}, "0 or greater; received -1"),
     "empty": ({"x_train": X[:0], "y_train": Y[:0]}, "at least 2 examples"),
-    "sorted": ({"x_train": X, "y_train": np.sort(Y)}, "they are sorted by label; shuffle them"),
+    "sorted": ({"x_train": X, "y_train": np.sort(Y)}, "one block); shuffle them"),
     "one": ({"x_train": X[:1], "y_train": Y[:1]}, "at least 2 examples"),
 }
 

@@ -111,15 +111,16 @@ def split_off(x: np.ndarray, y: np.ndarray) -> tuple[Split, Split]:
     """Examples for training, and the last sixth of them for validation.
 
     Args:
-        x: examples (n, …), in any order but one by label.
+        x: examples (n, …), in any order but one that keeps each class together.
         y: labels (n,).
 
     Returns:
         The two splits.
 
     Raises:
-        ValueError: x and y differ in length, there are fewer than two examples, or they are sorted
-            by label: the last ones would then be of classes that the others do not have.
+        ValueError: x and y differ in length, there are fewer than two examples, or each class is
+            one block, such as when they are sorted by label: the last ones would then be of classes
+            that the others do not have.
 
     Example:
         >>> [len(each) for each in split_off(np.ones((60, 4)), np.arange(60) % 10)]
@@ -129,10 +130,11 @@ def split_off(x: np.ndarray, y: np.ndarray) -> tuple[Split, Split]:
     held_out = -(-len(whole) // 6)
     if held_out >= len(whole):
         raise ValueError(f"expected at least 2 examples to hold some out; received {len(whole)}")
-    if len(np.unique(whole.y)) > 1 and (whole.y[1:] >= whole.y[:-1]).all():
+    classes = len(np.unique(whole.y))
+    if classes > 1 and np.count_nonzero(whole.y[1:] != whole.y[:-1]) == classes - 1:
         raise ValueError(
-            "the last sixth of the examples cannot be held out, since they are sorted by label; "
-            "shuffle them"
+            "the last sixth of the examples cannot be held out, since they are sorted by label "
+            f"(each of {classes} classes is one block); shuffle them"
         )
     return whole.head(len(whole) - held_out), Split(whole.x[-held_out:], whole.y[-held_out:])
 

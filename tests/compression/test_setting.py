@@ -105,16 +105,30 @@ def test_what_is_no_image_is_not_moved():
 
 @pytest.mark.parametrize(("n", "held_out"), [(2, 1), (6, 1), (7, 2), (60_000, 10_000)])
 def test_the_last_sixth_is_held_out(n, held_out):
-    x, y = np.arange(n)[:, None], np.arange(n)[::-1] % 3
+    x, y = np.arange(n)[:, None], np.arange(n) % 3 if n > 2 else np.zeros(2, int)
     train, validation = split_off(x, y)
     assert (len(train), len(validation)) == (n - held_out, held_out)
     np.testing.assert_array_equal(np.concatenate([train.x, validation.x]), x)
     np.testing.assert_array_equal(np.concatenate([train.y, validation.y]), y)
 
 
-def test_examples_in_the_order_of_their_labels_are_not_divided():
-    with pytest.raises(ValueError, match="since they are sorted by label; shuffle them"):
-        split_off(np.ones((60, 3)), np.arange(60) // 6)
+@pytest.mark.parametrize(
+    "y",
+    [np.arange(60) // 6, np.arange(60)[::-1] // 6, (np.arange(60) // 6 * 7) % 10],
+    ids=["ascending", "descending", "in blocks"],
+)
+@pytest.mark.parametrize("dtype", ["int64", "uint8"])
+def test_examples_in_the_order_of_their_labels_are_not_divided(y, dtype):
+    with pytest.raises(ValueError, match=r"sorted by label \(each of 10 .* block\); shuffle them"):
+        split_off(np.ones((60, 3)), y.astype(dtype))
+
+
+def test_one_example_in_another_place_is_an_order_of_its_own():
+    y = np.arange(60) // 6
+    y[[0, -1]] = y[[-1, 0]]
+    assert len(split_off(np.ones((60, 3)), y)[1]) == 10
+    with pytest.raises(ValueError, match="each of 2 classes"):
+        split_off(np.ones((2, 3)), np.array([1, 0]))
     assert len(split_off(np.ones((60, 3)), np.zeros(60, int))[1]) == 10  # One class has no order.
 
 
