@@ -71,6 +71,8 @@ __all__ = [
 Stage = Callable[[Any, Setting], Any]
 #: Steps between two updates of the masks, unless told otherwise.
 EVERY = 50
+#: Levels are off by a few roundings of float32, as a fraction of what they are.
+ROUNDING = 1e-6
 
 
 def train(epochs: int, *, learning_rate: float | Rate = 1e-3) -> Stage:
@@ -291,12 +293,19 @@ def _on_exact_steps(model: Any, levels: Mapping[str, Levels]) -> Any:
 
 
 def _step(w: np.ndarray, largest: int) -> np.float32:
-    """The step of which all weights are multiples, up to rounding, the largest of them at most."""
-    values = np.unique(np.abs(w[w != 0]))
+    """The step of which all weights are multiples, up to rounding, the largest of them at most.
+
+    The smallest weight says how many steps the largest one has, and the largest one says exactly
+    how long a step is: a rounding error of the smallest would be thousands of times as large there.
+    """
+    values = np.unique(np.abs(w[w != 0])).astype(np.float64)
     for divisor in range(1, largest + 1):
-        step = values[0] / np.float32(divisor)
-        if np.abs(values / step - np.rint(values / step)).max() < 1e-3:
-            return step
+        count = np.rint(values[-1] / values[0] * divisor)
+        if count > largest:
+            break
+        step = values[-1] / count
+        if (np.abs(values - np.rint(values / step) * step) <= ROUNDING * values).all():
+            return np.float32(step)
     raise ValueError(f"expected multiples of one step; received {values}")
 
 

@@ -254,3 +254,32 @@ def test_the_same_on_jax():
     names = "every_order or goes_on_from or neurons_go"
     result = on_jax("-m", "pytest", "-q", "-x", __file__, "-k", names)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("bits", range(2, 17))
+def test_the_step_of_levels_is_found_for_all_bits(bits):
+    largest = 2 ** (bits - 1) - 1
+    rng = np.random.default_rng(bits)
+    for smallest in {1, min(3, largest), min(50, largest)}:
+        integers = np.append(rng.integers(smallest, largest + 1, 200), [smallest, largest])
+        step = np.float32(rng.uniform(1e-4, 1e-2))
+        w = (integers * rng.choice([-1, 1], 202)).astype(np.float32) * step
+        up = rng.choice(np.float32([-np.inf, np.inf]), 202)
+        found = stages._step(np.nextafter(w, up), largest)
+        np.testing.assert_allclose(found, step * np.gcd.reduce(integers), rtol=1e-6)
+        np.testing.assert_array_equal(np.rint(w / found), np.rint(w / found.astype("f8")))
+
+
+def test_what_are_no_multiples_is_refused():
+    w = np.float32([1, np.pi, np.e, 2**0.5])
+    with pytest.raises(ValueError, match="expected multiples of one step"):
+        stages._step(w, 7)
+
+
+@pytest.mark.parametrize("bits", [14, 16])
+def test_levels_of_many_bits_are_trained(bits):
+    given = setting(n=60, as_vectors=True)
+    model = stages.level(uniform(bits), 1)(dense(), given)
+    for path, kernel in kernels(model).items():
+        count = np.abs(kernel).max() / (np.abs(kernel)[kernel != 0].min())
+        assert count > 100, path
