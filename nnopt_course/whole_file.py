@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +12,22 @@ __all__ = ["require_writable", "whole_file"]
 
 
 def require_writable(path: Path) -> None:
-    """Raise an error if there cannot be a file at a path.
+    """Raise an error if there cannot be a file at a path. An empty one is tried beside it.
 
     Raises:
         ValueError: the path is a folder.
         FileNotFoundError: its folder does not exist.
+        OSError: no file of that name can be made there.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # Unlike Path.is_dir, it takes names that are too long.
         raise ValueError(f"expected a file to write; received the folder {path}")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            (Path(folder) / path.name).touch()
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager
