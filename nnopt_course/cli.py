@@ -25,7 +25,14 @@ import typer
 from nnopt_course import cli_names as names
 from nnopt_course.cli_compress import compress, inspect, run
 from nnopt_course.cli_export import export, parity
-from nnopt_course.cli_files import ModelFile, inputs, load, refusals, require_other_file
+from nnopt_course.cli_files import (
+    ModelFile,
+    inputs,
+    load,
+    refusals,
+    require_file,
+    require_other_file,
+)
 from nnopt_course.cli_quantize import quantize
 from nnopt_course.whole_file import whole_file
 
@@ -134,8 +141,9 @@ def prune(
     from nnopt_course.pruning import one_shot
     from nnopt_course.pruning.allocation import per_layer
 
-    output = output or model.with_name(f"{model.stem}-pruned.keras")
     with refusals():
+        require_file(model)
+        output = output or model.with_name(f"{model.stem}-pruned.keras")
         require_other_file(model, output, endings=(".keras",))
         wishes = names.wishes_of(layer or [])
         if wishes and allocation:
@@ -182,8 +190,9 @@ def shrink(
     """
     from nnopt_course.pruning import shrink as shrinking
 
-    output = output or model.with_name(f"{model.stem}-shrunk.keras")
     with refusals():
+        require_file(model)
+        output = output or model.with_name(f"{model.stem}-shrunk.keras")
         require_other_file(model, output, endings=(".keras",))
         shrunk = shrinking.shrink(load(model))
         with whole_file(output) as beside:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from nnopt_course.cli_files import (
     inputs,
     load,
     refusals,
+    require_file,
     require_other_file,
 )
 from nnopt_course.interrupts import interrupts_kept
@@ -100,9 +102,10 @@ def compress(
     end there is a table, and the file that was chosen; until then nothing is written. See what is
     in it with nnopt inspect, and use it with nnopt run.
     """
-    output = output or model.with_name(f"{model.stem}{ENDING}")
     # Ctrl-C is kept from here on: while TensorFlow and JAX are imported, it could be lost.
     with refusals(), interrupts_kept() as check_interrupts:
+        require_file(model)
+        output = output or model.with_name(f"{model.stem}{ENDING}")
         require_other_file(model, output, endings=(ENDING,), others=(data, teacher))
         size = None if budget is None else bytes_of(budget)
         if size is None and max_loss is None:
@@ -202,10 +205,11 @@ def bytes_of(text: str) -> int:
         >>> bytes_of("5kB"), bytes_of("1.5 KiB"), bytes_of("5_000")
         (5000, 1536, 5000)
     """
-    match = re.fullmatch(r"([\d_]*\.?\d+)\s*([a-z]*)", text.strip().lower())
-    if match is None or match[2] not in UNITS:
+    match = re.fullmatch(r"(\d+(?:_\d+)*(?:\.\d+)?|\.\d+)\s*([a-z]*)", text.strip().lower())
+    value = math.inf if match is None else float(match[1]) * UNITS.get(match[2], math.inf)
+    if not math.isfinite(value):
         raise ValueError(f"expected bytes, such as 5000, 5kB or 2KiB; received {text}")
-    number = int(float(match[1]) * UNITS[match[2]])
+    number = int(value)
     if number < 1:
         raise ValueError(f"expected at least 1 byte; received {text}")
     return number
@@ -216,8 +220,7 @@ def _examples(file: Path) -> tuple[Split, Split, str]:
     from nnopt_course.compression.setting import split_off
     from nnopt_course.data import Split
 
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no file {file}")
+    require_file(file)
     opened = arrays(file)
     if not isinstance(opened, Mapping):
         raise ValueError(f"{file}: expected a .npz with x_train and y_train; received one array")
@@ -250,8 +253,7 @@ def _labels(y: np.ndarray) -> np.ndarray:
 
 def _read(file: Path, make: Callable[[bytes], T]) -> T:
     """What a function makes of a file's bytes; an error names the file."""
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no file {file}")
+    require_file(file)
     try:
         return make(file.read_bytes())
     except ValueError as error:

@@ -19,6 +19,7 @@ from nnopt_course.cli_files import (
     inputs,
     load,
     refusals,
+    require_file,
     require_other_file,
 )
 from nnopt_course.transfer.targets.registry import TARGETS, of_file
@@ -71,9 +72,10 @@ def export(
     file with nnopt parity.
     """
     target = TARGETS[to]
-    # The .keras file of the source would have the same name.
-    output = output or model.with_name(f"{model.stem}-{to}-{dtype}{target.ending}")
     with refusals():
+        require_file(model)
+        # The .keras file of the source would have the same name.
+        output = output or model.with_name(f"{model.stem}-{to}-{dtype}{target.ending}")
         require_other_file(model, output, endings=(target.ending,), others=(calibration,))
         if (dtype is Number.int8) != (calibration is not None):
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,11 +22,22 @@ __all__ = [
     "inputs",
     "load",
     "refusals",
+    "require_file",
     "require_other_file",
 ]
 
 #: The ending of packed models.
 PACKED = ".nnopt"
+#: What reading a damaged file raises, be it at its bytes or at what they say.
+DAMAGED = (
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 ModelFile = Annotated[
     Path,
     typer.Argument(
@@ -44,19 +56,32 @@ def refusals() -> Iterator[None]:
 
 
 def load(file: Path) -> Any:
-    """The model of a file, not compiled."""
+    """The model of a file, not compiled.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or no model.
+    """
     from nnopt_course.quiet import import_quietly, silence
 
     keras = import_quietly("keras")
+    require_file(file)
+    try:
+        if file.suffix == PACKED:
+            from nnopt_course.compression.container import unpack
+
+            return unpack(file.read_bytes())
+        # The optimizer's state is not needed, and a pruner's optimizer would have to be imported.
+        with silence():
+            return keras.models.load_model(file, compile=False)
+    except DAMAGED as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def require_file(file: Path) -> None:
+    """Refuse a file that there is not."""
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
-    if file.suffix == PACKED:
-        from nnopt_course.compression.container import unpack
-
-        return unpack(file.read_bytes())
-    # The optimizer's state is not needed, and a pruner's optimizer would have to be imported first.
-    with silence():
-        return keras.models.load_model(file, compile=False)
 
 
 def arrays(file: Path) -> Any:

@@ -14,6 +14,7 @@ from nnopt_course.cli_files import (
     calibration_images,
     load,
     refusals,
+    require_file,
     require_other_file,
 )
 
@@ -70,8 +71,9 @@ def quantize(
     int8 and int16x8 read the range of every activation from the calibration inputs. Never use test
     examples for that.
     """
-    output = output or model.with_name(f"{model.stem}-{mode}.tflite")
     with refusals():
+        require_file(model)
+        output = output or model.with_name(f"{model.stem}-{mode}.tflite")
         require_other_file(model, output, endings=(".tflite", ".onnx"))
         if (mode in CALIBRATED) != (calibration is not None):
             raise ValueError(

@@ -1,10 +1,12 @@
 import contextlib
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -249,6 +251,7 @@ GOAL = ["--data", "data.npz", "--budget", "5kB"]
     ("arguments", "message"),
     [
         (["compress", "no.keras", *GOAL], "there is no file no.keras"),
+        (["compress", ".", *GOAL], "there is no file ."),
         (["compress", "model.keras", "--budget", "5kB"], "--data"),
         (["compress", "model.keras", "--data", "no.npz", "--budget", "5kB"], "no file no.npz"),
         (["compress", "model.keras", "--data", "x.npy", "--budget", "5kB"], "received one array"),
@@ -313,6 +316,30 @@ def test_a_damaged_file_is_refused(folder, command):
         assert "bad.nnopt: " in refused(run(command, "bad.nnopt", *more)), name
 
 
+def with_flipped_bit(data):
+    """In the weights, which are stored as they are."""
+    place = len(data) // 2
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def without_config(data):
+    source, made = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
+    with zipfile.ZipFile(made, "w") as target:
+        for name in source.namelist():
+            if name != "config.json":
+                target.writestr(name, source.read(name))
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("damage", [with_flipped_bit, without_config, lambda data: data[:999]])
+def test_a_damaged_model_is_refused(folder, damage):
+    (folder / "bad.keras").write_bytes(damage((folder / "model.keras").read_bytes()))
+    assert "bad.keras: " in refused(run("compress", "bad.keras", *GOAL))
+    (folder / "bad.nnopt").write_bytes((folder / "packed.nnopt").read_bytes()[:100])
+    assert "bad.nnopt: " in refused(run("compress", "bad.nnopt", *GOAL, "-o", "small.nnopt"))
+    assert files(folder) - GIVEN == {"bad.keras", "bad.nnopt"}
+
+
 def test_a_model_with_a_layer_that_cannot_be_packed_is_refused(folder):
     layers = keras.layers
     inputs = keras.Input((8, 8, 1))
@@ -350,7 +377,25 @@ def test_bytes_are_read(written, expected):
 
 
 @pytest.mark.parametrize(
-    "written", ["", "kB", "-5", "5 kilo", "1e3", "nan", "5kB5", "0", "0.1", "_"]
+    "written",
+    [
+        "",
+        "kB",
+        "-5",
+        "5 kilo",
+        "1e3",
+        "nan",
+        "5kB5",
+        "0",
+        "0.1",
+        "_",
+        "_5",
+        "5__0",
+        "5_",
+        "9" * 400,
+        "9" * 307 + "MB",
+    ],
+    ids=lambda text: text[:9],
 )
 def test_what_is_no_number_of_bytes_is_refused(written):
     with pytest.raises(ValueError, match=r"expected (bytes, such as|at least 1 byte).*received"):
