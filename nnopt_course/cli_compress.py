@@ -183,8 +183,15 @@ def run(
         from nnopt_course.evaluation.accuracy import logits
 
         model = _read(file, unpack)
-        require_finite_images(check_images(x, tuple(model.inputs[0].shape[1:])))
-        answers = logits(model, x.astype(np.float32))
+        with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite.
+            x = check_images(x, tuple(model.inputs[0].shape[1:])).astype(np.float32)
+        require_finite_images(x)
+        answers = logits(model, x)
+        if answers.ndim != 2 or answers.shape[1] < 2:
+            raise ValueError(
+                f"{file}: expected a model of at least 2 classes, (n, classes); its answers have "
+                f"the shape {answers.shape}"
+            )
         if output is not None:
             with whole_file(output) as beside:
                 np.save(beside, answers)

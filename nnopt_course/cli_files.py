@@ -102,7 +102,8 @@ def inputs(file: Path) -> np.ndarray:
     x = arrays(file)
     if isinstance(x, Mapping):
         raise ValueError(f"{file}: expected one array, a .npy file; received several")
-    if x.ndim < 2 or not np.issubdtype(x.dtype, np.number):
+    real = any(np.issubdtype(x.dtype, kind) for kind in (np.integer, np.floating, np.bool_))
+    if x.ndim < 2 or not real:
         raise ValueError(f"{file}: expected numbers of shape (n, …); received {x.dtype} {x.shape}")
     return x
 

@@ -294,13 +294,24 @@ def test_bad_input_is_refused_with_a_sentence(folder, arguments, message):
         (np.zeros((4, 8, 8), np.float32), "x must have shape (n, 8, 8, 1)"),
         (np.zeros((0, 8, 8, 1), np.float32), "received (0, 8, 8, 1)"),
         (np.full((4, 8, 8, 1), np.inf, np.float32), "finite"),
+        (np.full((4, 8, 8, 1), 1e300), "finite"),
         (np.full((4, 8), "a"), "expected numbers of shape (n, …)"),
+        (np.ones((4, 8, 8, 1), complex), "expected numbers of shape (n, …); received complex128"),
     ],
-    ids=["shape", "none", "infinite", "text"],
+    ids=["shape", "none", "infinite", "infinite in float32", "text", "complex"],
 )
 def test_inputs_that_do_not_fit_are_refused(x, words):
     np.save("bad.npy", x)
     assert words in refused(run("run", "packed.nnopt", "bad.npy"))
+
+
+def test_a_model_of_one_output_has_no_classes_to_say(folder):
+    last = keras.layers.Dense(1, activation="sigmoid")
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), last])
+    (folder / "one.nnopt").write_bytes(pack(model))
+    said = refused(run("run", "one.nnopt", "x.npy", "-o", "answers.npy"))
+    assert "at least 2 classes, (n, classes); its answers have the shape (20, 1)" in said
+    assert not (folder / "answers.npy").exists()
 
 
 @pytest.mark.parametrize("command", ["inspect", "run"])

@@ -1,6 +1,7 @@
 """A Keras model of ordinary layers from a network as plain data.
 
-To build a further kind of node, enter a function ``node -> layer`` in :data:`BUILDERS`.
+To build a further kind of node, enter a function ``(node, **given) -> layer`` in :data:`BUILDERS`;
+``given`` are the arguments that every layer has, such as its name.
 
 Taught in: part 7, the file format.
 """

@@ -65,11 +65,14 @@ class Setting:
             image_shape(self.train.x)
         if self.targets is not None:
             expected = (len(all_moves(self.shifts)), len(self.train))
-            if self.targets.ndim != 3 or self.targets.shape[:2] != expected:
+            shape = np.shape(self.targets)
+            if len(shape) != 3 or shape[:2] != expected:
                 raise ValueError(
                     f"expected targets of shape ({expected[0]}, {expected[1]}, 1 + classes), for "
-                    f"each move and example; received {self.targets.shape}"
+                    f"each move and example; received {shape}"
                 )
+            if not np.isfinite(self.targets).all():
+                raise ValueError("targets must be finite; received NaN or infinity")
 
     def epoch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The examples and targets of one epoch, in the order of ``train``.
@@ -154,8 +157,10 @@ def _checked(name: str, split: Any) -> Split:
         )
     if y.min() < 0:
         raise ValueError(f"{name}: labels must be 0 or greater; received {y.min()}")
+    with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite, and is refused.
+        single = x.astype(np.float32, copy=False)
     try:
-        require_finite_images(x)
+        require_finite_images(single)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    return split if x.dtype == np.float32 else Split(x.astype(np.float32), y)
+    return split if single is x else Split(single, y)

@@ -62,6 +62,7 @@ NAN = np.full((12, 4, 4), np.nan)
     [
         (with_(x=NAN), ValueError, "x must be finite"),
         (with_(x=NAN + np.inf), ValueError, "x must be finite"),
+        (with_(x=np.full((12, 4, 4), 1e300)), ValueError, "x must be finite"),
         (Split(np.ones((0, 4, 4)), np.zeros(0, int)), ValueError, "at least one example"),
         (Split(np.ones((3, 0)), np.zeros(3, int)), ValueError, r"received x of shape \(3, 0\)"),
         (with_(x=np.full((12, 4, 4), "a")), TypeError, "real numbers; received dtype <U1"),
@@ -88,6 +89,8 @@ def test_examples_that_teach_nothing_are_refused(name, bad, error, message):
         ({"seed": -1}, ValueError, r"seed must be in \[0, 2³²\); received -1"),
         ({"seed": 2**32}, ValueError, "seed"),
         ({"targets": np.ones((12, 4))}, ValueError, r"\(1, 12, 1 \+ classes\).*\(12, 4\)"),
+        ({"targets": [1]}, ValueError, r"\(1, 12, 1 \+ classes\).*received \(1,\)"),
+        ({"targets": np.full((1, 12, 4), np.nan)}, ValueError, "targets must be finite"),
         ({"targets": np.ones((1, 11, 4))}, ValueError, r"received \(1, 11, 4\)"),
         ({"targets": np.ones((1, 12, 4)), "shifts": 1}, ValueError, r"\(9, 12, 1 \+ classes\)"),
     ],
