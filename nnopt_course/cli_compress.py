@@ -244,6 +244,9 @@ def _examples(file: Path) -> tuple[Split, Split, str]:
             x, y, *held_out = (opened[name] for name in (*names, *given))
         except (ValueError, zlib.error, zipfile.BadZipFile) as error:
             raise ValueError(f"{file}: {error}") from error
+    for name, array in zip((*names, *given), (x, y, *held_out), strict=True):
+        if array.ndim == 0:
+            raise ValueError(f"{file}: expected {name} of shape (n, …); received one number")
     if held_out:
         train, validation = Split(x, _labels(y)), Split(held_out[0], _labels(held_out[1]))
         how = "for validation, as given"

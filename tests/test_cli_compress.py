@@ -210,6 +210,7 @@ BAD_DATA = {
     "nan": ({"x_train": X * np.nan, "y_train": Y}, "train: x must be finite"),
     "text": ({"x_train": np.full(X.shape, "a"), "y_train": Y}, "must be real numbers"),
     "objects": ({"x_train": X, "y_train": np.full(12, None)}, "allow_pickle"),
+    "a number": ({"x_train": np.float32(1), "y_train": Y}, "x_train of shape (n, …)"),
     "one-hot": ({"x_train": X, "y_train": np.eye(12, 3, dtype=int)}, "received int64 (10, 3)"),
     "reals": ({"x_train": X, "y_train": Y / 2}, "labels must be integers"),
     "too many classes": ({"x_train": X, "y_train": Y + 1}, "labels must be in [0, 3)"),

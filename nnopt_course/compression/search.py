@@ -24,7 +24,7 @@ import operator
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, SupportsIndex
 
 from nnopt_course.compression import stages
 from nnopt_course.compression.epochs import require_fits
@@ -164,8 +164,11 @@ class _Goal:
     def __post_init__(self) -> None:
         if self.budget is None and self.max_loss is None:
             raise ValueError("expected a budget of bytes or a largest loss; received neither")
-        if self.budget is not None and operator.index(self.budget) < 1:
-            raise ValueError(f"budget must be at least 1 byte; received {self.budget}")
+        if self.budget is not None:
+            if not isinstance(self.budget, SupportsIndex):
+                raise TypeError(f"budget must be a whole number of bytes; received {self.budget!r}")
+            if operator.index(self.budget) < 1:
+                raise ValueError(f"budget must be at least 1 byte; received {self.budget}")
         if self.max_loss is not None and not 0 <= self.max_loss <= 100:
             raise ValueError(
                 f"max_loss must be in [0, 100] percentage points; received {self.max_loss}"

@@ -65,7 +65,8 @@ class Setting:
             image_shape(self.train.x)
         if self.targets is not None:
             expected = (len(all_moves(self.shifts)), len(self.train))
-            shape = np.shape(self.targets)
+            object.__setattr__(self, "targets", np.asarray(self.targets))
+            shape = self.targets.shape
             if len(shape) != 3 or shape[:2] != expected:
                 raise ValueError(
                     f"expected targets of shape ({expected[0]}, {expected[1]}, 1 + classes), for "

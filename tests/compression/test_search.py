@@ -220,7 +220,7 @@ def test_what_cannot_be_met_says_how_close_it_came(goal, message, given, trained
     [
         ({}, ValueError, "a budget of bytes or a largest loss; received neither"),
         ({"budget": 0}, ValueError, "at least 1 byte; received 0"),
-        ({"budget": 5e3}, TypeError, "float"),
+        ({"budget": 5e3}, TypeError, "whole number of bytes; received 5000.0"),
         ({"max_loss": -0.1}, ValueError, r"\[0, 100\] percentage points; received -0.1"),
         ({"max_loss": np.nan}, ValueError, "received nan"),
     ],

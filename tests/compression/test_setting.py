@@ -35,6 +35,11 @@ def test_without_shifts_and_teacher_an_epoch_is_the_examples():
     np.testing.assert_array_equal(y, train.y)
 
 
+def test_targets_become_an_array():
+    setting = Setting(split(), split(), np.ones((1, 12, 4)).tolist())
+    assert setting.targets.shape == (1, 12, 4)
+
+
 def test_a_teacher_without_shifts_has_one_answer():
     targets = np.ones((1, 12, 4))
     _, y = Setting(split(), split(), targets).epoch(np.random.default_rng(0))
