@@ -5,24 +5,27 @@ back, and only then asked about the test images, once. What was tried on the way
 weights to keep, levels) was chosen on seed 0 by the validation images. One thread a row; ``cpu_s``
 has everything in it, the teacher's training too.
 
-    python benchmarks/headline.py            all rows; writes results/headline.json, its table, and
-                                             the smallest files to networks/
+    python benchmarks/headline.py            all rows; writes results/headline.json, its tables,
+                                             and the networks of seed 0 to compressed/
     python benchmarks/headline.py --jobs 2   as many rows at a time
+    python benchmarks/headline.py --resume   only what an interrupted run has not come to
     python benchmarks/headline.py --quick    one seed, few images, few epochs; no files
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import headline_tables
 import record
 from tqdm.std import tqdm
 
@@ -42,10 +45,14 @@ from nnopt_course.whole_file import whole_file
 keras = import_quietly("keras")
 layers = keras.layers
 
-NETWORKS = Path(__file__).parent / "networks"
-TITLES = {"lenet_300_100": "LeNet-300-100", "lenet_5": "LeNet-5"}
+NETWORKS = Path(__file__).parent / "compressed"
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-TEACHER_EPOCHS, LEARNING_RATE = 10, 2e-3
+TEACHER_EPOCHS, LEARNING_RATE = 7, 2e-3
+
+#: Net, recipe, seed.
+Key = tuple[str, str, int]
+#: What is known of one, and its file.
+Measured = tuple[Key, dict[str, Any], bytes]
 
 
 @dataclass(frozen=True)
@@ -74,14 +81,14 @@ class Recipe:
 
 #: net → name → recipe. What is asked of each stands in the book's table.
 MAIN = {
-    "lenet_300_100": {"at 1.58 %": Recipe(2950, (60, 110, 40))},
+    "lenet_300_100": {"at 1.58 %": Recipe(3050, (20, 130, 40))},
     "lenet_5": {
-        "at 0.74 %": Recipe(3300, (12, 24, 16), batch_size=64),
-        "at 1.0 %": Recipe(1600, (12, 24, 16), batch_size=64),
+        "at 0.74 %": Recipe(3200, (6, 14, 10), batch_size=64),
+        "at 1.0 %": Recipe(1480, (6, 14, 10), batch_size=64),
     },
 }
-#: On LeNet-300-100, with a third of the epochs, since there are many.
-SHORT = replace(MAIN["lenet_300_100"]["at 1.58 %"], epochs=(20, 30, 10))
+#: On LeNet-300-100, with a fifth of the epochs, since there are many.
+SHORT = Recipe(2750, (10, 16, 6))
 ABLATION = {
     "short": SHORT,
     "short, no teacher": replace(SHORT, teacher=False),
@@ -89,16 +96,15 @@ ABLATION = {
     "short, magnitude": replace(SHORT, score="magnitude"),
     "short, levels −3 … 3": replace(SHORT, bits=3),
     "short, ternary": replace(SHORT, bits=2),
+    "dense": None,
 }
 
 
 def recipes(net: str) -> dict[str, Recipe | None]:
     """Every recipe for a network; ``None`` is the dense network, trained as long and as well."""
-    found: dict[str, Recipe | None] = dict(MAIN[net])
-    for name, recipe in MAIN[net].items():
-        found[f"{name}, no teacher, no shifts"] = replace(recipe, teacher=False, shifts=False)
-    found["dense"] = None
-    return found | (ABLATION if net == "lenet_300_100" else {})
+    name, first = next(iter(MAIN[net].items()))
+    alone = {f"{name}, no teacher, no shifts": replace(first, teacher=False, shifts=False)}
+    return MAIN[net] | alone | (ABLATION if net == "lenet_300_100" else {})
 
 
 @dataclass(frozen=True)
@@ -203,6 +209,8 @@ def measure(
         "ratio": round(4 * parameters / len(data), 1),
         "huffman_bytes": len(pack(model, coder="deep_compression")),
         "cpu_s": round(cpu_s, 1),
+        "settings": settings(net, name),
+        "file": f"{net}_{list(MAIN[net]).index(name)}" if name in MAIN[net] and not seed else None,
     }
     return row, data
 
@@ -240,50 +248,79 @@ def nonzeros(model: Any) -> int:
     return sum(int((weight.value != 0).sum()) for weight in get_weights(model).values())
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Means over the seeds, as Markdown."""
-    frame = pd.DataFrame(rows)
-    keys = ["net", "recipe"]
-    shown = {
-        "nonzeros": "weights left",
-        "bytes": "bytes",
-        "ratio": "times smaller",
-        "huffman_bytes": "bytes with Huffman",
-        "val_error_percent": "validation error, %",
-        "test_error_percent": "test error, %",
-        "cpu_s": "CPU seconds",
-    }
-    means = frame.groupby(keys, sort=False)[list(shown)].mean().rename(columns=shown).reset_index()
-    means["net"] = means["net"].map(TITLES)
-    digits = ("", "", ",.0f", ",.0f", ",.0f", ",.0f", ".2f", ".2f", ".0f")
-    return means.to_markdown(index=False, floatfmt=digits) + "\n"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed, few images, no files")
     parser.add_argument("--jobs", type=int, default=1, help="rows at a time, one thread each")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
     given = parser.parse_args()
     seeds = range(1 if given.quick else 3)
-    effort = Effort(images=1000, epochs=1) if given.quick else Effort()
     wanted = [(net, name, seed) for net in MAIN for name in recipes(net) for seed in seeds]
-    found: dict[tuple[str, str, int], tuple[dict[str, Any], bytes]] = {}
-    with ThreadPoolExecutor(1) if given.quick else own_processes(given.jobs) as pool:
-        taught = [pool.submit(teach, seed, effort) for seed in seeds]
+    found = kept(wanted) if given.resume else {}
+    effort = Effort(images=1000, epochs=1) if given.quick else Effort()
+    pool = ThreadPoolExecutor(1) if given.quick else own_processes(given.jobs)
+    todo = sorted(set(wanted) - set(found), key=urgency)
+    for key, row, data in measured(todo, effort, pool):
+        found[key] = row
+        tqdm.write(str(row))
+        if not given.quick:  # At once: a run takes more than an hour, and may be interrupted.
+            publish([found[each] for each in wanted if each in found])
+            if row["file"]:
+                write_file(row["file"], data)
+    print(headline_tables.every_row([found[each] for each in wanted]))
+
+
+def publish(rows: list[dict[str, Any]]) -> None:
+    """Write the rows, and their tables."""
+    record.write("headline", rows)
+    record.publish("headline", headline_tables.first_page(rows))
+    by_recipe = record.RESULTS / "headline_by_recipe.md"
+    record.replace(by_recipe, headline_tables.every_row(rows) + "\n")
+
+
+def measured(todo: list[Key], effort: Effort, pool: Executor) -> Iterator[Measured]:
+    """Rows in the order in which they are done."""
+    with pool:
+        seeds = dict.fromkeys(seed for *_, seed in todo)
+        taught = {seed: pool.submit(teach, seed, effort) for seed in seeds}
         running = {
-            pool.submit(measure, *each, taught[each[-1]].result(), effort): each for each in wanted
+            pool.submit(measure, *key, taught[key[-1]].result(), effort): key for key in todo
         }
         for done in tqdm(as_completed(running), total=len(running), desc="rows"):
-            found[running[done]] = done.result()
-            tqdm.write(str(done.result()[0]))
-    rows = [found[each][0] for each in wanted]
-    print(table(rows))
-    if not given.quick:
-        record.write("headline", rows)
-        record.replace(record.RESULTS / "headline.md", table(rows))
-        for net, recipe in MAIN.items():
-            for number, name in enumerate(recipe):
-                write_file(f"{net}_{number}", found[net, name, 0][1])
+            yield running[done], *done.result()
+
+
+def urgency(key: Key) -> tuple[bool, int, Key]:
+    """The first table goes first, seed by seed."""
+    net, name, seed = key
+    return name not in MAIN[net], seed, key
+
+
+def kept(wanted: list[Key]) -> dict[Key, dict[str, Any]]:
+    """Rows of an interrupted run, if they were measured here and with the same settings."""
+    file = record.RESULTS / "headline.json"
+    if not file.is_file():
+        return {}
+    before = json.loads(file.read_text(encoding="utf-8"))
+    if before["machine"] != record.machine() or before["versions"] != record.versions():
+        return {}
+    rows = {(row["net"], row["recipe"], row["seed"]): row for row in before["rows"]}
+    return {
+        key: rows[key]
+        for key in wanted
+        if key in rows and rows[key]["settings"] == settings(*key[:2])
+    }
+
+
+def settings(net: str, name: str) -> str:
+    """A recipe in words, so that a row says how it was made."""
+    recipe = recipes(net)[name]
+    told = asdict(recipe or next(iter(MAIN[net].values())))
+    if told["teacher"]:
+        told["teacher"] = f"of {TEACHER_EPOCHS} epochs"
+    if recipe is None:
+        del told["keep"], told["bits"], told["score"]
+    return ", ".join(f"{key} {value}" for key, value in told.items())
 
 
 def own_processes(jobs: int) -> ProcessPoolExecutor:
@@ -295,6 +332,7 @@ def own_processes(jobs: int) -> ProcessPoolExecutor:
 
 def write_file(name: str, data: bytes) -> None:
     """Keep a network of the table, for the book to take apart."""
+    NETWORKS.mkdir(exist_ok=True)
     with whole_file(NETWORKS / f"{name}.nnopt") as beside:
         beside.write_bytes(data)
 

@@ -1,0 +1,54 @@
+"""The rows of headline.py as Markdown tables: all of them, and those of the first page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+NETS = {"lenet_300_100": "LeNet-300-100", "lenet_5": "LeNet-5"}
+#: What papers reach at these errors, and what they count.
+BESIDE = {
+    ("lenet_300_100", "at 1.58 %"): "40 × at 1.58 %: Deep Compression, places and values",
+    ("lenet_5", "at 0.74 %"): "39 × at 0.74 %: Deep Compression, places and values",
+    ("lenet_5", "at 1.0 %"): "419 × at 1.0 %: Bayesian Compression, smaller layers and fewer bits",
+}
+ALL = {
+    "nonzeros": ("weights left", "{:,.0f}"),
+    "bytes": ("bytes", "{:,.0f}"),
+    "ratio": ("times smaller", "{:,.0f}"),
+    "huffman_bytes": ("bytes with Huffman", "{:,.0f}"),
+    "val_error_percent": ("validation error, %", "{:.2f}"),
+    "test_error_percent": ("test error, %", "{:.2f}"),
+    "cpu_s": ("CPU seconds", "{:.0f}"),
+}
+SHORT = ("test_error_percent", "bytes", "ratio")
+
+
+def every_row(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Means over the seeds, every recipe."""
+    means = _means(rows, ALL).reset_index()
+    means["net"] = means["net"].map(NETS)
+    return _markdown(means, text=2)
+
+
+def first_page(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Means over the seeds, the recipes that the papers are compared with."""
+    means = _means(rows, SHORT)
+    means = means.loc[[key for key in BESIDE if key in means.index]]
+    means.insert(0, "network", [NETS[net] for net, _ in means.index])
+    means["beside"] = [BESIDE[key] for key in means.index]
+    return _markdown(means, text=1)
+
+
+def _means(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows).groupby(["net", "recipe"], sort=False)[[*columns]].mean()
+    for column in frame:
+        frame[column] = frame[column].map(ALL[column][1].format)
+    return frame.rename(columns={column: ALL[column][0] for column in columns})
+
+
+def _markdown(frame: pd.DataFrame, *, text: int) -> str:
+    aligned = ["left"] * text + ["right"] * (len(frame.columns) - text)
+    return frame.to_markdown(index=False, disable_numparse=True, colalign=aligned)
