@@ -81,7 +81,7 @@ class Recipe:
 
 #: net → name → recipe. What is asked of each stands in the book's table.
 MAIN = {
-    "lenet_300_100": {"at 1.58 %": Recipe(3050, (20, 130, 40))},
+    "lenet_300_100": {"at 1.58 %": Recipe(3000, (20, 115, 36))},
     "lenet_5": {
         "at 0.74 %": Recipe(3200, (6, 14, 10), batch_size=64),
         "at 1.0 %": Recipe(1480, (6, 14, 10), batch_size=64),
