@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
+from titles import TITLES
 
-NETS = {"lenet_300_100": "LeNet-300-100", "lenet_5": "LeNet-5"}
 #: What papers reach at these errors, and what they count.
 BESIDE = {
     ("lenet_300_100", "at 1.58 %"): "40 × at 1.58 %: Deep Compression, places and values",
@@ -29,7 +29,7 @@ SHORT = ("test_error_percent", "bytes", "ratio")
 def every_row(rows: Iterable[Mapping[str, Any]]) -> str:
     """Means over the seeds, every recipe."""
     means = _means(rows, ALL).reset_index()
-    means["net"] = means["net"].map(NETS)
+    means["net"] = means["net"].map(TITLES)
     return _markdown(means, text=2)
 
 
@@ -37,7 +37,7 @@ def first_page(rows: Iterable[Mapping[str, Any]]) -> str:
     """Means over the seeds, the recipes that the papers are compared with."""
     means = _means(rows, SHORT)
     means = means.loc[[key for key in BESIDE if key in means.index]]
-    means.insert(0, "network", [NETS[net] for net, _ in means.index])
+    means.insert(0, "network", [TITLES[net] for net, _ in means.index])
     means["beside"] = [BESIDE[key] for key in means.index]
     return _markdown(means, text=1)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 import record
+from titles import TITLES
 
 from nnopt_course import models, training
 from nnopt_course.data import calibration_batches, load_mnist
@@ -27,7 +28,6 @@ from nnopt_course.quantization import litert_recipes
 from nnopt_course.transfer.targets import litert
 from nnopt_course.weights import clone
 
-NETS = {"mlp": "MLP 784-256-10", "lenet_300_100": "LeNet-300-100", "lenet_5": "LeNet-5"}
 SPARSITY = {"mlp": 0.5, "lenet_300_100": 0.9, "lenet_5": 0.9}
 VARIANTS = ("float32", "pruned", "int8", "pruned, int8")
 
@@ -86,7 +86,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         percent = f" {group.sparsity.iloc[0]:.0%}".replace("%", " %") if "pruned" in variant else ""
         lines.append(
             {
-                "network": NETS[net],
+                "network": TITLES[net],
                 "variant": variant.replace("pruned", f"pruned{percent}"),
                 "test error, %": f"{error.mean():.2f} ± {error.std():.2f}",
                 "flips": f"{group.flips.mean():.0f}",
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, one epoch, nothing written")
     quick = parser.parse_args().quick
     rows: list[dict[str, Any]] = []
-    for net in NETS:
+    for net in TITLES:
         for seed in range(1 if quick else 3):
             epochs = 1 if quick else models.RECIPES[net].epochs
             rows += measure(net, seed, epochs=epochs)

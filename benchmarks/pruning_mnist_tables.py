@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
+from titles import TITLES
 
-NETS = {"lenet_300_100": "LeNet-300-100", "lenet_5": "LeNet-5"}
 SPACE = "\N{NO-BREAK SPACE}"
 # Test error in percent, as published; in brackets the sparsity, where it is another than the
 # column's. 12 and 56 times fewer weights are 91.7 % and 98.2 %, 108 times are 99.1 %.
@@ -56,7 +56,7 @@ def _connections(net: str, frame: pd.DataFrame) -> str:
         lines[paper] = {sparsity: cells.get((net, sparsity), "") for sparsity in columns}
     header = [f"{100 * sparsity:.0f} % sparse" for sparsity in columns]
     body = [[name, *(cells.get(column, "") for column in columns)] for name, cells in lines.items()]
-    return _markdown([f"{NETS[net]}, test error, %", *header], body)
+    return _markdown([f"{TITLES[net]}, test error, %", *header], body)
 
 
 def _neurons(frame: pd.DataFrame) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import record
+from titles import TITLES
 
 from nnopt_course import models, training
 from nnopt_course.data import Mnist, calibration_batches, load_mnist
@@ -40,7 +41,7 @@ from nnopt_course.transfer.targets import litert, onnx
 from nnopt_course.weights import clone
 
 keras = aware.keras
-TITLES = {"lenet_300_100": "LeNet-300-100", "lenet_5": "LeNet-5"}
+NETS = ("lenet_300_100", "lenet_5")
 BATCH, LEARNING_RATE, FLOAT = 128, 1e-3, 32
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -236,7 +237,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, few images, no files")
     quick = parser.parse_args().quick
     rows: list[dict[str, Any]] = []
-    for net in TITLES:
+    for net in NETS:
         mnist = load_mnist(shape=models.input_shape(net))
         if quick:
             mnist = Mnist(mnist.train.head(1280), mnist.validation.head(100), mnist.test.head(100))

@@ -76,10 +76,16 @@ def replace(file: Path, text: str) -> None:
 
 
 def publish(name: str, table: str) -> None:
-    """Write a table to ``results/NAME.md``, and to its place in the README."""
+    """Write a table to ``results/NAME.md``, and to its place in the README.
+
+    Raises:
+        ValueError: if the README has no such place; nothing is written then.
+    """
     begin, end = _marks(name)
-    head, _, rest = README.read_text(encoding="utf-8").partition(begin)
-    _, _, tail = rest.partition(end)
+    head, begins, rest = README.read_text(encoding="utf-8").partition(begin)
+    _, ends, tail = rest.partition(end)
+    if not (begins and ends):
+        raise ValueError(f"{README.name} has no {begin} … {end}, where the table is to stand")
     replace(RESULTS / f"{name}.md", table + "\n")
     replace(README, f"{head}{begin}\n{table}\n{end}{tail}")
 

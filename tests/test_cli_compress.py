@@ -135,6 +135,8 @@ def test_interrupted_it_leaves_no_file_and_the_old_one(folder):
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         text=True,
+        # Tests that run in the background of a shell would pass on that interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     shown = ""
     while "prune" not in shown:  # It trains.

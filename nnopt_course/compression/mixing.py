@@ -62,9 +62,9 @@ def _squash() -> list[int]:
     return rest[:0:-1] + [65536 - q for q in rest]
 
 
-#: The opinion's logarithms, by count.
+# The opinion's logarithms, by count.
 LOGS = [_log(2 * n + 1) for n in range(MOST + 1)]
-#: The probability of logit x is at x + LARGEST.
+# The probability of logit x is at x + LARGEST.
 SQUASH = _squash()
 
 # A counter is one number, its place in this list: so a bit costs one look into a table.
@@ -78,11 +78,11 @@ def _counted(zeros: int, ones: int) -> int:
     return _STARTS[zeros + ones] + ones
 
 
-#: How many ones a counter has.
+# How many ones a counter has.
 ONES = [ones for _, ones in _COUNTS]
-#: What a counter says.
+# What a counter says.
 OPINIONS = [LOGS[ones] - LOGS[zeros] for zeros, ones in _COUNTS]
-#: What it is after a 0 and after a 1.
+# What it is after a 0 and after a 1.
 AFTER = (
     [_counted(zeros + 1, ones) for zeros, ones in _COUNTS],
     [_counted(zeros, ones + 1) for zeros, ones in _COUNTS],

@@ -29,7 +29,7 @@ def test_every_network_variant_and_seed_was_measured_within_bounds(measured):
 @pytest.mark.parametrize("net", ["mlp"])
 def test_a_quick_run_measures_and_writes_nothing(benchmark, net, monkeypatch, capsys):
     before = {file: file.read_bytes() for file in [*RESULTS.iterdir(), benchmark.record.README]}
-    monkeypatch.setattr(benchmark, "NETS", {net: benchmark.NETS[net]})
+    monkeypatch.setattr(benchmark, "TITLES", {net: benchmark.TITLES[net]})
     monkeypatch.setattr(sys, "argv", ["overview.py", "--quick"])
     benchmark.main()
     lines = capsys.readouterr().out.splitlines()[-4:]

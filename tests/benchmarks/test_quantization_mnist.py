@@ -9,7 +9,7 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 def test_every_network_method_and_seed_was_measured_once(benchmark, rows):
     found = rows.groupby(["net", "method", "seed"]).size()
-    expected = [(n, m, s) for n in benchmark.TITLES for m in benchmark.METHODS for s in range(3)]
+    expected = [(n, m, s) for n in benchmark.NETS for m in benchmark.METHODS for s in range(3)]
     assert sorted(found.index) == sorted(expected)
     assert (found == 1).all()
 
@@ -46,7 +46,7 @@ def test_a_quick_run_writes_nothing(benchmark, monkeypatch, capsys):
     methods = ["post-training, 8 bits", "quantization-aware, 2 bits", "16 shared values"]
     methods += ["ternary levels", "LiteRT int8", "ONNX Runtime int8", "Keras int8"]
     monkeypatch.setattr(benchmark, "METHODS", {m: benchmark.METHODS[m] for m in methods})
-    monkeypatch.setattr(benchmark, "TITLES", {"lenet_300_100": "LeNet-300-100"})
+    monkeypatch.setattr(benchmark, "NETS", ("lenet_300_100",))
     monkeypatch.setattr(sys, "argv", ["quantization_mnist.py", "--quick"])
     before = {file.name: file.stat().st_mtime_ns for file in RESULTS.iterdir()}
     benchmark.main()
