@@ -68,40 +68,42 @@ def mend_roles(
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
-def api_text() -> str:
-    """A section for the package's own modules and one for each of its folders."""
-    sections: dict[str, list[str]] = {}
+def api_pages() -> dict[str, list[str]]:
+    """Page → its modules: one page for the package's own, one for each of its folders."""
+    pages: dict[str, list[str]] = {}
     for name in modules():
         top = ".".join(name.split(".")[:2])
-        folder = top if is_folder(top) else name.split(".")[0]
-        sections.setdefault(folder, []).append(name)
+        page = f"{API_PAGE}/{top.split('.')[1]}" if is_folder(top) else API_PAGE
+        pages.setdefault(page, []).append(name)
+    return pages
+
+
+def api_text(names: list[str]) -> str:
+    """A section for each module; first the folder itself, whose name is the page's."""
     text = []
-    for folder in sorted(sections):
-        text.append(f"## {folder}\n")
-        for name in sections[folder]:
-            if name != folder:
-                text.append(f"### {name}{' †' if name in KERAS_MODULES else ''}\n")
-            # A folder has its own docstring; what it re-exports is documented where it is defined.
-            members = "" if name == folder else "   :members:\n   :ignore-module-all:\n"
-            text.append(f"```{{eval-rst}}\n.. automodule:: {name}\n{members}```\n")
+    for name in names:
+        if name != names[0]:
+            text.append(f"## {name}{' †' if name in KERAS_MODULES else ''}\n")
+        # A folder has its own docstring; what it re-exports is documented where it is defined.
+        members = "" if name == names[0] else "   :members:\n   :ignore-module-all:\n"
+        text.append(f"```{{eval-rst}}\n.. automodule:: {name}\n{members}```\n")
     return "\n".join(text)
 
 
 def insert_api(app: Sphinx, page: str, source: list[str]) -> None:
     """Put the modules where the page's comment is."""
-    if page == API_PAGE:
+    if names := api_pages().get(page):
         import_quietly("keras")  # before autodoc does, with TensorFlow's log lines
-        source[0] = re.sub(r"<!--.*?-->", lambda _: api_text(), source[0], count=1)
+        source[0] = re.sub(r"<!--.*?-->", lambda _: api_text(names), source[0], count=1)
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, *_: set[str]) -> list[str]:
-    """Read the API page again when a module has come or gone, the drawing page when a script has.
+    """Read an API page again when a module has come or gone, the drawing page when a script has.
 
     Sphinx copies scripts only if there is a page to write.
     """
     scripts = [path for path in (ROOT / "_extra").rglob("*") if path.is_file()]
-    states = {
-        API_PAGE: modules(),
+    states = api_pages() | {
         DRAW_PAGE: sorted((str(path), path.stat().st_mtime_ns) for path in scripts),
     }
     before, env.house_states = getattr(env, "house_states", {}), states

@@ -7,14 +7,76 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from nnopt_course import models
+from nnopt_course.compression.container import pack, unpack
+from nnopt_course.data import load_mnist
+
 pytestmark = pytest.mark.keras
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
+#: What was asked for: the largest mean test error, and how many times smaller at least.
+GOALS = {
+    ("lenet_300_100", "at 1.58 %"): (1.58, 300),
+    ("lenet_5", "at 0.74 %"): (0.74, 350),
+    ("lenet_5", "at 1.0 %"): (1.0, 700),
+}
 
 
 def files():
     kinds = ("results/*", "compressed/*", "../README.md")
     return {file: file.stat().st_mtime_ns for kind in kinds for file in BENCHMARKS.glob(kind)}
+
+
+def test_every_row_is_of_a_recipe_as_it_stands(benchmark, measured):
+    runs = [(row["net"], row["recipe"], row["seed"]) for row in measured]
+    wanted = [(net, name, s) for net in benchmark.MAIN for name in benchmark.recipes(net)
+              for s in range(3)]  # fmt: skip
+    assert runs == [key for key in wanted if key in runs]
+    for row in measured:
+        assert row["settings"] == benchmark.settings(row["net"], row["recipe"])
+
+
+def test_all_seeds_of_the_first_table_were_measured(rows):
+    own = rows[[key in GOALS for key in zip(rows.net, rows.recipe, strict=True)]]
+    assert (own.groupby(["net", "recipe"]).seed.nunique() == 3).all()
+    assert len(own) == 3 * len(GOALS)
+
+
+def test_the_goals_are_reached(rows):
+    means = rows.groupby(["net", "recipe"])[["test_error_percent", "ratio"]].mean()
+    for key, (most_errors, least_ratio) in GOALS.items():
+        assert means.loc[key, "test_error_percent"] <= most_errors
+        assert means.loc[key, "ratio"] >= least_ratio
+
+
+def test_the_networks_of_the_goals_take_eight_minutes_at_most(rows):
+    means = rows.groupby(["net", "recipe"]).cpu_s.mean()
+    assert max(means[key] for key in GOALS) <= 480
+
+
+def test_the_tables_show_what_was_measured(benchmark, measured):
+    first, every = benchmark.headline_tables.first_page, benchmark.headline_tables.every_row
+    results = BENCHMARKS / "results"
+    assert (results / "headline.md").read_text(encoding="utf-8").strip() == first(measured)
+    assert (results / "headline_by_recipe.md").read_text(encoding="utf-8").strip() == every(
+        measured
+    )
+    assert benchmark.record.shown_in_readme("headline") == first(measured)
+    assert "benchmarks/results/headline.md" in (ROOT / "intro.md").read_text(encoding="utf-8")
+
+
+def test_the_files_are_the_networks_of_the_rows(benchmark, measured):
+    kept = {row["file"]: row for row in measured if row["file"]}
+    assert {(row["net"], row["recipe"]) for row in kept.values()} == set(GOALS)
+    for name, row in kept.items():
+        data = (benchmark.NETWORKS / f"{name}.nnopt").read_bytes()
+        model = unpack(data)
+        assert len(data) == row["bytes"]
+        assert len(pack(model, coder="deep_compression")) == row["huffman_bytes"]
+        assert benchmark.nonzeros(model) == row["nonzeros"]
+        test = load_mnist(shape=models.input_shape(row["net"])).test
+        # Two images may fall otherwise where sums are rounded otherwise.
+        assert benchmark.error(model, test) == pytest.approx(row["test_error_percent"], abs=0.02)
 
 
 def test_a_quick_run_writes_nothing(benchmark, monkeypatch, capsys):

@@ -93,7 +93,7 @@ def test_there_are_pages():
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_not_too_large_for_a_phone(name):
     """A table of numbers in the API reference would be: Sphinx prints what a constant is."""
-    assert (HTML / name).stat().st_size < 3e6
+    assert (HTML / name).stat().st_size < 2e6
 
 
 @pytest.mark.parametrize("name", PAGES)
