@@ -18,14 +18,13 @@ from project import (  # noqa: E402
     BRANCH,
     KERAS_MODULES,
     address,
-    is_folder,
+    api_page,
     modules,
     site_address,
 )
 
 from nnopt_course.quiet import import_quietly  # noqa: E402
 
-API_PAGE = "chapters/appendix/api"
 DRAW_PAGE = "chapters/4_transfer/draw"
 
 
@@ -72,9 +71,7 @@ def api_pages() -> dict[str, list[str]]:
     """Page → its modules: one page for the package's own, one for each of its folders."""
     pages: dict[str, list[str]] = {}
     for name in modules():
-        top = ".".join(name.split(".")[:2])
-        page = f"{API_PAGE}/{top.split('.')[1]}" if is_folder(top) else API_PAGE
-        pages.setdefault(page, []).append(name)
+        pages.setdefault(api_page(name), []).append(name)
     return pages
 
 

@@ -17,20 +17,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import record
-from headline import MAIN, NETWORKS
+from headline import MAIN, NETWORKS, file_name
 from in_turns import compare
 
 from nnopt_course import models
 from nnopt_course.compression.container import pack, unpack
 from nnopt_course.compression.file_format.contents import read
+from nnopt_course.quantization.sparse_learning import uniform
 from nnopt_course.weights import clone, kernels, set_weights
 
 FILES = {
-    f"{net}, {recipe}": f"{net}_{number}.nnopt"
-    for net, found in MAIN.items()
-    for number, recipe in enumerate(found)
+    f"{net}, {recipe}": f"{file_name(net, recipe)}.nnopt" for net in MAIN for recipe in MAIN[net]
 }
-TOP = 7  # Of 15 levels, −7 … 7.
 
 
 def networks() -> dict[str, Any]:
@@ -41,15 +39,9 @@ def networks() -> dict[str, Any]:
 
 def on_levels(model: Any) -> Any:
     """The network with each weight rounded to a level; what it answers does not matter here."""
-    rounded = clone(model)
-    steps = {path: np.float16(np.abs(w).max() / TOP) for path, w in kernels(model).items()}
-    set_weights(
-        rounded,
-        {
-            path: np.clip(np.rint(w / np.float32(steps[path])), -TOP, TOP) * np.float32(steps[path])
-            for path, w in kernels(model).items()
-        },
-    )
+    rounded, rule = clone(model), uniform(4)
+    levels = {path: rule(w).project(w).expand() for path, w in kernels(model).items()}
+    set_weights(rounded, levels)
     return rounded
 
 

@@ -119,6 +119,12 @@ def is_folder(module: str) -> bool:
     return "." in module and (ROOT / module.replace(".", "/")).is_dir()
 
 
+def api_page(module: str) -> str:
+    """The page of the API reference that has a module: each folder has one of its own."""
+    top = ".".join(module.split(".")[:2])
+    return "chapters/appendix/api" + (f"/{top.split('.')[1]}" if is_folder(top) else "")
+
+
 def notebooks() -> list[Path]:
     """Every notebook of the book, in the order of the folders."""
     found = (ROOT / "chapters").rglob("*.ipynb")

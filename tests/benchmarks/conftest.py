@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,23 @@ def benchmark(request, monkeypatch):
     """The benchmark itself, as a module."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module(_name(request))
+
+
+@pytest.fixture
+def quick_run(request, benchmark, monkeypatch, capsys):
+    """What the benchmark prints with ``--quick``, when called; it must write no result."""
+
+    def results():
+        return {file.name: file.stat().st_mtime_ns for file in (BENCHMARKS / "results").iterdir()}
+
+    def run():
+        monkeypatch.setattr(sys, "argv", [f"{_name(request)}.py", "--quick"])
+        before = results()
+        benchmark.main()
+        assert results() == before
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,14 +41,10 @@ def test_rounding_in_training_repairs_what_rounding_afterwards_breaks(rows, net)
     assert errors["quantization-aware, 2 bits"] + 1 < errors["post-training, 2 bits"]
 
 
-def test_a_quick_run_writes_nothing(benchmark, monkeypatch, capsys):
+def test_a_quick_run_writes_nothing(benchmark, monkeypatch, quick_run):
     methods = ["post-training, 8 bits", "quantization-aware, 2 bits", "16 shared values"]
     methods += ["ternary levels", "LiteRT int8", "ONNX Runtime int8", "Keras int8"]
     monkeypatch.setattr(benchmark, "METHODS", {m: benchmark.METHODS[m] for m in methods})
     monkeypatch.setattr(benchmark, "NETS", ("lenet_300_100",))
-    monkeypatch.setattr(sys, "argv", ["quantization_mnist.py", "--quick"])
-    before = {file.name: file.stat().st_mtime_ns for file in RESULTS.iterdir()}
-    benchmark.main()
-    assert {file.name: file.stat().st_mtime_ns for file in RESULTS.iterdir()} == before
-    printed = capsys.readouterr().out
+    printed = quick_run()
     assert all(f"| {method} " in printed for method in methods)

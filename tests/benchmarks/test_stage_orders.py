@@ -1,10 +1,6 @@
-import sys
-from pathlib import Path
-
 import pytest
 
 pytestmark = pytest.mark.keras
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 def test_all_orders_and_seeds_were_measured(rows):
@@ -23,13 +19,9 @@ def test_zeros_survive_every_stage_and_values_none(rows):
     assert ends.bytes[last].min() > 3 * ends.bytes[~last].max()
 
 
-def test_a_quick_run_writes_nothing(benchmark, monkeypatch, capsys):
+def test_a_quick_run_writes_nothing(benchmark, monkeypatch, quick_run):
     two = {name: benchmark.STAGES[name] for name in ("prune", "quantize")}
     monkeypatch.setattr(benchmark, "STAGES", two)
-    monkeypatch.setattr(sys, "argv", ["stage_orders.py", "--quick"])
-    before = {file.name: file.stat().st_mtime_ns for file in RESULTS.iterdir()}
-    benchmark.main()
-    assert {file.name: file.stat().st_mtime_ns for file in RESULTS.iterdir()} == before
-    printed = capsys.readouterr().out
+    printed = quick_run()
     assert printed.count("'order': 'prune, quantize'") == 3
     assert printed.count("'order': 'quantize, prune'") == 3

@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup
 from linkcheck import configuration, director
 from linkcheck.cmdline import aggregate_url
 from linkcheck.logger import _Logger
-from project import ROOT, modules
+from project import ROOT, api_page, modules
 
 HTML = ROOT / "_build" / "html"
 
@@ -114,7 +114,5 @@ def test_broken_links_are_seen(site, broken_page):
 
 @pytest.mark.parametrize("module", modules())
 def test_every_module_is_in_the_api_reference(site, module):
-    folder = module.split(".")[1] if module.count(".") else ""
-    own = f"chapters/appendix/api/{folder}.html"
-    with urlopen(site + (own if (HTML / own).is_file() else "chapters/appendix/api.html")) as page:
+    with urlopen(f"{site}{api_page(module)}.html") as page:
         assert f'id="module-{module}"' in page.read().decode()
