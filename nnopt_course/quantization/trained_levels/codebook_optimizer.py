@@ -10,11 +10,13 @@ which make the values, and an index for each weight:
     \quad \frac{\partial L}{\partial p} = B^\top \frac{\partial L}{\partial v}
 
 That is Figure 3 of Deep Compression, and it is the exact gradient. The wrapped optimizer, whatever
-it is, updates p instead of the kernel. A value whose row of the basis B is zero stays zero.
+it is, updates p instead of the kernel. A value whose row of the basis B is zero stays zero: such
+weights have no index, and cost nothing. Of a pruned kernel only what is left is looked at.
 
 If a kernel also has *latent* weights, real numbers that nobody sees, the indices are learned too:
 the wrapped optimizer updates the latent weights with the gradient at the shared ones (the
-straight-through estimator), and each weight takes the value nearest to its latent one.
+straight-through estimator), and each weight takes the value nearest to its latent one. What has a
+latent weight of zero to begin with stays zero.
 
 Parameters, indices and latent weights are optimizer variables: part of the compiled train step on
 every backend, of every checkpoint, and of the saved ``.keras`` file. To load a file that holds one,
@@ -33,6 +35,7 @@ Taught in: part 5, sharing and sparse levels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,14 +56,18 @@ __all__ = ["CodebookOptimizer", "current_codebooks", "with_codebooks"]
 
 @dataclass(frozen=True)
 class _Slot:
-    """The optimizer's variables for one kernel."""
+    """The optimizer's variables for one kernel.
+
+    Its n weights that may be other than zero have their places in the flat kernel, (n,), and at
+    each place an index and maybe a latent weight.
+    """
 
     kernel: Any
     basis: Any
     parameters: Any
+    places: Any
     indices: Any
     latent: Any = None
-    support: Any = None
 
     @property
     def values(self) -> Any:
@@ -75,23 +82,24 @@ class _Slot:
             middles = (ascending[1:] + ascending[:-1]) / 2
             nearest = ops.take(order, _rank(self.latent.value, middles))
             self.indices.assign(ops.cast(nearest, "int32"))
-        self.kernel.assign(ops.cast(ops.take(values, self.indices), self.kernel.dtype))
+        weights = ops.cast(ops.take(values, self.indices), self.kernel.dtype)
+        size = math.prod(self.kernel.shape)
+        flat = ops.scatter(self.places[:, None], weights, (size,))
+        self.kernel.assign(ops.reshape(flat, self.kernel.shape))
 
     def trained(self, gradient: Any) -> list[tuple[Any, Any]]:
         """What the wrapped optimizer updates: variables and their gradients."""
-        gradient = ops.cast(gradient, "float32")
+        gradient = ops.cast(ops.take(ops.reshape(gradient, (-1,)), self.places), "float32")
         sums = _sums(gradient, self.indices, self.basis.shape[0])
         own = ops.reshape(ops.matmul(sums[None], self.basis), (-1,))
         pairs = [(self.parameters, own)]
         if self.latent is not None:
-            # What was zero to begin with stays so.
-            pairs.append((self.latent, gradient * ops.cast(self.support, "float32")))
+            pairs.append((self.latent, gradient))
         return pairs
 
 
 def _sums(gradient: Any, indices: Any, count: int) -> Any:
     """The sum of the gradients of each value's members, (count,)."""
-    gradient, indices = ops.reshape(gradient, (-1,)), ops.reshape(indices, (-1,))
     if keras.backend.backend() == "tensorflow":  # A tenth of the time of segment_sum on a CPU.
         bincount = import_quietly("tensorflow").math.bincount
         return bincount(indices, weights=gradient, minlength=count, maxlength=count)
@@ -99,9 +107,9 @@ def _sums(gradient: Any, indices: Any, count: int) -> Any:
 
 
 def _rank(x: Any, ascending: Any) -> Any:
-    """For each entry of an array, how many of some ascending numbers are less than it."""
+    """For each of some numbers, (n,), how many of some ascending ones are less than it."""
     if ascending.shape[0] > 16:
-        return ops.reshape(ops.searchsorted(ascending, ops.reshape(x, (-1,))), x.shape)
+        return ops.searchsorted(ascending, x)
     rank = ops.zeros(x.shape, "int32")  # With few of them, several times as fast.
     for j in range(ascending.shape[0]):
         rank = rank + ops.cast(x > ascending[j], "int32")
@@ -116,8 +124,9 @@ class CodebookOptimizer(WrappedOptimizer):
 
     Args:
         inner_optimizer: the optimizer that does the work; not built yet.
-        shapes: for each trainable variable of the model, in order: the shape (k, m) of its basis
-            and whether it has latent weights; ``None`` for one that is trained as usual.
+        shapes: for each trainable variable of the model, in order: the shape (k, m) of its basis,
+            how many of its weights have an index, and whether these have latent weights; ``None``
+            for one that is trained as usual.
         name: of this optimizer; ``None`` picks one.
 
     Raises:
@@ -128,7 +137,7 @@ class CodebookOptimizer(WrappedOptimizer):
     def __init__(
         self,
         inner_optimizer: Any,
-        shapes: Sequence[tuple[int, int, bool] | None] = (),
+        shapes: Sequence[tuple[int, int, int, bool] | None] = (),
         name: str | None = None,
     ) -> None:
         super().__init__(inner_optimizer, name)
@@ -158,19 +167,20 @@ class CodebookOptimizer(WrappedOptimizer):
             trained += [] if slot is None or slot.latent is None else [slot.latent]
         self.inner_optimizer.build(trained)
 
-    def _slot(self, kernel: Any, count: int, free: int, learns_indices: bool) -> _Slot:
+    def _slot(self, kernel: Any, levels: int, free: int, count: int, learns_indices: bool) -> _Slot:
         def add(role: str, shape: tuple[int, ...], dtype: str = "float32") -> Any:
             name = f"{kernel.path.replace('/', '_')}_{role}"
             return self.add_variable(shape, dtype=dtype, name=name)
 
         slot = [
             kernel,
-            add("basis", (count, free)),
+            add("basis", (levels, free)),
             add("parameters", (free,)),
-            add("indices", kernel.shape, "int32"),
+            add("places", (count,), "int32"),
+            add("indices", (count,), "int32"),
         ]
         if learns_indices:
-            slot += [add("latent", kernel.shape), add("support", kernel.shape, "bool")]
+            slot.append(add("latent", (count,)))
         return _Slot(*slot)
 
     def slots_of(self, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,9 +249,10 @@ def with_codebooks(
             trainable kernel or bias.
     """
     own = variables(model)
-    trainable = {id(variable) for variable in model.trainable_variables}
+    trainable = model.trainable_variables
+    ids = {id(variable) for variable in trainable}
     for path, (_, array) in codebooks.items():
-        if not path.endswith(("/kernel", "/bias")) or id(own.get(path)) not in trainable:
+        if not path.endswith(("/kernel", "/bias")) or id(own.get(path)) not in ids:
             raise ValueError(
                 f"expected paths of kernels or biases that are trained; received {path!r}"
             )
@@ -250,22 +261,22 @@ def with_codebooks(
             raise ValueError(f"{path}: expected an array of {expected}; received {np.shape(array)}")
         if own[path].constraint is not None:
             raise ValueError(f"{path}: expected no constraint, which would be lost")
-    named = {id(own[path]): levels for path, (levels, _) in codebooks.items()}
-    shapes = [
-        (*named[id(variable)].basis.shape, latent) if id(variable) in named else None
-        for variable in model.trainable_variables
-    ]
-    trainer = CodebookOptimizer(optimizer, shapes)
-    trainer.build(model.trainable_variables)
+    places = {
+        path: np.flatnonzero(array if latent else levels.basis.any(1)[array])
+        for path, (levels, array) in codebooks.items()
+    }
+    shapes = {
+        id(own[path]): (*levels.basis.shape, places[path].size, latent)
+        for path, (levels, _) in codebooks.items()
+    }
+    trainer = CodebookOptimizer(optimizer, [shapes.get(id(variable)) for variable in trainable])
+    trainer.build(trainable)
     for path, slot in trainer.slots_of({path: own[path] for path in codebooks}).items():
         levels, array = codebooks[path]
         slot.basis.assign(levels.basis)
         slot.parameters.assign(levels.parameters)
-        if latent:
-            slot.latent.assign(array)
-            slot.support.assign(np.asarray(array) != 0)
-        else:
-            slot.indices.assign(array)
+        slot.places.assign(places[path])
+        (slot.latent if latent else slot.indices).assign(np.ravel(array)[places[path]])
     trainer.write_kernels()
     return trainer
 
@@ -291,7 +302,7 @@ def current_codebooks(model: Any) -> dict[str, Codebook]:
         )
     found = {}
     for path, slot in optimizer.slots_of(variables(model)).items():
-        values, indices = (ops.convert_to_numpy(array) for array in (slot.values, slot.indices))
-        ascending, order = np.unique(values, return_inverse=True)
-        found[path] = Codebook(ascending + np.float32(0), order[indices])
+        weights = ops.convert_to_numpy(slot.kernel)
+        ascending = np.unique(ops.convert_to_numpy(slot.values)) + np.float32(0)
+        found[path] = Codebook(ascending, np.searchsorted(ascending, weights))
     return found
