@@ -21,6 +21,7 @@ KERAS_MODULES = frozenset(
         "compression.keras_builder",
         "compression.normalization",
         "compression.pipeline",
+        "compression.ratios",
         "compression.search",
         "compression.stages",
         "compression.unit_order",

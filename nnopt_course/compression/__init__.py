@@ -21,4 +21,6 @@ reads it back. How a model becomes one that packs well:
 - :mod:`~nnopt_course.compression.pipeline` runs them, with a
   :mod:`~nnopt_course.compression.ledger` of what each one did
 - :mod:`~nnopt_course.compression.search` picks sparsity and bits within a budget
+
+:mod:`~nnopt_course.compression.ratios` counts such a file in the ways in which papers count.
 """
