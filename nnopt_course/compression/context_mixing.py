@@ -18,7 +18,9 @@ Taught in: part 7, a compressed file.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -77,7 +79,8 @@ def _width(matrices: Sequence[np.ndarray]) -> int:
 
 
 def _lines(above: Sequence[int] | int, count: int) -> list[int]:
-    lines = [above] * count if isinstance(above, int) else list(above)
+    lines = [above] * count if isinstance(above, SupportsIndex) else list(above)
+    lines = [operator.index(line) for line in lines]
     if len(lines) != count or any(line < 0 for line in lines):
         raise ValueError(
             f"above must be {count} numbers, none negative, or one for all; received {above}"

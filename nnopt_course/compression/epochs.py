@@ -41,7 +41,9 @@ __all__ = [
     "Rate",
     "adam",
     "answers",
+    "as_rate",
     "cosine",
+    "ends_in_softmax",
     "require_fits",
     "steps_in",
     "train_epochs",
@@ -54,6 +56,13 @@ Rate = Callable[[float], float]
 AT_ONCE = 50
 #: Probabilities below this are taken to be it, before the logarithm.
 SMALLEST = 1e-7
+#: Layers that hand on the numbers that they are given.
+_PASSING_ON = (
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.Reshape,
+)
 
 
 def cosine(first: float, *, part: tuple[float, float] = (0.0, 1.0)) -> Rate:
@@ -94,14 +103,26 @@ class _Table(keras.optimizers.schedules.LearningRateSchedule):
         return ops.take(self.rates, ops.minimum(ops.cast(step, "int32"), len(self.rates) - 1))
 
 
+def as_rate(learning_rate: float | Rate) -> Rate:
+    """A function from progress to the rate, of what a stage is given as its learning rate.
+
+    Args:
+        learning_rate: where :func:`cosine` begins, or any such function.
+
+    Raises:
+        ValueError: a number that is not above 0 and finite.
+    """
+    return learning_rate if callable(learning_rate) else cosine(learning_rate)
+
+
 def adam(learning_rate: float | Rate, steps: int) -> Any:
     """Adam for a stage of so many steps.
 
     Args:
-        learning_rate: where :func:`cosine` begins, or any function from progress to a rate.
+        learning_rate: as for :func:`as_rate`.
         steps: in the whole stage.
     """
-    rate = learning_rate if callable(learning_rate) else cosine(learning_rate)
+    rate = as_rate(learning_rate)
     return keras.optimizers.Adam(_Table(np.array([rate(i / steps) for i in range(steps)], "f4")))
 
 
@@ -125,6 +146,7 @@ def train_epochs(
     callbacks: Sequence[Any] = (),
     name: str = "train",
     at_once: int = AT_ONCE,
+    from_logits: bool | None = None,
 ) -> None:
     """Train a model, in place, and show one progress bar.
 
@@ -139,6 +161,8 @@ def train_epochs(
         callbacks: for ``fit``. They are asked once every ``at_once`` steps.
         name: stands beside the bar.
         at_once: steps that run in one call.
+        from_logits: whether the model answers with logits; by default it is asked
+            (:func:`ends_in_softmax`).
 
     Raises:
         ValueError: a weight is not finite to begin with.
@@ -147,7 +171,9 @@ def train_epochs(
     """
     if path := first_not_finite(model):
         raise ValueError(f"weights must be finite; {path} holds NaN or infinity")
-    loss = DistillationLoss(from_logits=not ends_in_softmax(model))
+    if from_logits is None:
+        from_logits = not ends_in_softmax(model)
+    loss = DistillationLoss(from_logits=from_logits)
     model.compile(optimizer, loss=loss, steps_per_execution=at_once)
     set_seed(setting.seed)
     rng = np.random.default_rng(setting.seed)
@@ -172,12 +198,28 @@ def train_epochs(
 
 
 def ends_in_softmax(model: Any) -> bool:
-    """Whether a model answers with probabilities, by the layer that its output comes from."""
-    last = model.outputs[0]._keras_history.operation
-    while hasattr(last, "layers"):
-        last = last.outputs[0]._keras_history.operation
+    """Whether a model answers with probabilities, by the layer that its output comes from.
+
+    Args:
+        model: a Sequential or functional Keras 3 model. Of any other the answer is no.
+    """
+    if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
+        return False
+    last, came_from = _source(model.outputs[0])
+    while isinstance(last, _PASSING_ON):
+        last, came_from = _source(came_from)
     activation = getattr(getattr(last, "activation", None), "__name__", "")
-    return isinstance(last, keras.layers.Softmax) or activation == "softmax"
+    return type(last).__name__ == "Softmax" or activation == "softmax"
+
+
+def _source(tensor: Any) -> tuple[Any, Any]:
+    """What a symbolic tensor was made by, and from which one; models within are looked into."""
+    history = tensor._keras_history
+    while hasattr(history.operation, "layers"):
+        tensor = history.operation.outputs[history.tensor_index]
+        history = tensor._keras_history
+    made_from = history.operation._inbound_nodes[history.node_index].input_tensors
+    return history.operation, made_from[0] if made_from else None
 
 
 def answers(model: Any) -> Callable[[np.ndarray], np.ndarray]:
@@ -187,7 +229,7 @@ def answers(model: Any) -> Callable[[np.ndarray], np.ndarray]:
         model: a Keras model, or whatever :func:`~nnopt_course.evaluation.accuracy.predictor` takes.
     """
     predict = predictor(model)
-    if not (hasattr(model, "layers") and ends_in_softmax(model)):
+    if not ends_in_softmax(model):
         return predict
     return lambda x: np.log(np.maximum(predict(x), SMALLEST))
 

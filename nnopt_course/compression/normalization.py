@@ -32,7 +32,8 @@ BATCHES = 50
 def refresh_statistics(model: Any, x: np.ndarray, *, batch_size: int = 128) -> None:
     """Measure the statistics of a model's batch normalizations anew, in place.
 
-    Frozen ones keep theirs, and a model without any stays as it is.
+    Frozen ones keep theirs, and a model without any stays as it is. One that a model uses twice
+    gets a mean in which later batches count more.
 
     Args:
         model: a built Sequential or functional Keras 3 model, models within it included.

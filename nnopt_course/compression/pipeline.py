@@ -88,6 +88,9 @@ def run(
     """
     if START in stages:
         raise ValueError(f"no stage can be called {START!r}; that is the model as it is given")
+    for name, stage in stages.items():
+        if not callable(stage):
+            raise TypeError(f"{name}: expected a function (model, setting); received {stage!r}")
     require_fits(model, setting)
     model = in_float32(model)
     rows, calls = [], {}

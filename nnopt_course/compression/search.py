@@ -43,6 +43,8 @@ __all__ = ["Effort", "compress"]
 FULL = 0.92
 #: Aim a little below the budget: a file just above it is of no use.
 AIM = 0.95
+#: Errors are fractions of a number of images. A sum of two is off by a rounding.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -124,26 +126,28 @@ def compress(
 
     Returns:
         The file, its model, and a ledger of all that was tried; ``name`` is the row that was
-        chosen. Latencies are measured for it and for the start.
+        chosen. A row is named after the weights that its round keeps; levels may remove more.
+        Latencies are measured for the chosen one and for the start.
 
     Raises:
         TypeError: the model is not a Keras model.
         ValueError: neither a budget nor a loss is given, one is out of range, or no file meets
             them; the message says how close the closest one came. Also as for
             :func:`~nnopt_course.compression.pipeline.run`, LiteRT's converter included.
-        FloatingPointError: a training diverged.
+        FloatingPointError: the first training diverged. A later one counts as too few weights.
     """
     goal, effort = _Goal(budget, max_loss), effort or Effort()
     require_fits(model, setting)
     model = in_float32(model)
     start = _candidate(START, model, setting, seconds=0.0)
     calls = {START: on_litert(model, setting)}  # If it is refused, then before any training.
-    goal = replace(goal, limit=math.inf if max_loss is None else start.error + max_loss)
+    if max_loss is not None:
+        goal = replace(goal, limit=start.error + max_loss + ROUNDING)
     tell = tell or (lambda line: None)
     tell(str(start))
     found = [start]
     if goal.asks_for_more(start):
-        for candidate in _rounds(model, setting, goal, effort):
+        for candidate in _rounds(model, setting, goal, effort, tell):
             found.append(candidate)
             tell(str(candidate))
     chosen = goal.best(found)
@@ -211,23 +215,32 @@ class _Goal:
         )
 
 
-def _rounds(model: Any, setting: Setting, goal: _Goal, effort: Effort) -> Iterator[_Candidate]:
-    """Every file that the search tries."""
-    known, wish, number = Narrowing(_weights(model)), None, 0
+def _rounds(
+    model: Any,
+    setting: Setting,
+    goal: _Goal,
+    effort: Effort,
+    tell: Callable[[str], object],
+) -> Iterator[_Candidate]:
+    """Every file that the search tries. Where a training diverges, more weights are tried."""
+    known, wish, number, tried = Narrowing(_weights(model)), None, 0, None
     for bits in sorted(set(effort.bits)):
         for _ in range(effort.rounds):
             if known.done:
                 break
             begun, number, keep = time.perf_counter(), number + 1, known.next(wish)
             own = replace(setting, seed=stage_seed(setting.seed, number))
-            smaller = _pruned(model, own, keep, effort)
-            leveled = _leveled(smaller, own, bits, effort)
-            tried = _candidate(
-                f"{number}: {keep:,} weights, {bits} bits",
-                leveled,
-                own,
-                seconds=time.perf_counter() - begun,
-            )
+            name = f"{number}: {keep:,} weights, {bits} bits"
+            try:
+                smaller = _pruned(model, own, keep, effort)
+                leveled = _leveled(smaller, own, bits, effort)
+            except FloatingPointError as error:
+                if tried is None:  # The first training of all: the rate is too large.
+                    raise
+                tell(f"{name}: {error}")
+                known, wish = known.after(keep, more=False), None
+                continue
+            tried = _candidate(name, leveled, own, seconds=time.perf_counter() - begun)
             yield tried
             more = goal.asks_for_more(tried)
             known, wish = known.after(keep, more=more), goal.wish(keep, tried)

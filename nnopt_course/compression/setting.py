@@ -61,8 +61,11 @@ class Setting:
             raise ValueError(f"batch_size must be at least 1; received {self.batch_size}")
         if not 0 <= operator.index(self.seed) < 2**32:
             raise ValueError(f"seed must be in [0, 2³²); received {self.seed}")
-        if self.shifts:
-            image_shape(self.train.x)
+        if self.shifts and self.shifts >= min(image_shape(self.train.x)[:2]):
+            raise ValueError(
+                f"shifts must be smaller than an image of {image_shape(self.train.x)}; "
+                f"received {self.shifts}"
+            )
         if self.targets is not None:
             expected = (len(all_moves(self.shifts)), len(self.train))
             object.__setattr__(self, "targets", np.asarray(self.targets))
@@ -74,6 +77,11 @@ class Setting:
                 )
             if not np.isfinite(self.targets).all():
                 raise ValueError("targets must be finite; received NaN or infinity")
+            if (self.targets[..., 0] != self.train.y).any():
+                raise ValueError(
+                    "expected the labels of train in the first column of targets; received those "
+                    "of other examples, or in another order"
+                )
 
     def epoch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The examples and targets of one epoch, in the order of ``train``.

@@ -30,13 +30,22 @@ Taught in: part 7, putting it together.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from nnopt_course.compression.epochs import Rate, adam, steps_in, train_epochs
+from nnopt_course.compression.epochs import (
+    Rate,
+    adam,
+    as_rate,
+    ends_in_softmax,
+    steps_in,
+    train_epochs,
+)
+from nnopt_course.compression.precision import in_float32
 from nnopt_course.compression.setting import Setting
 from nnopt_course.compression.unit_order import sort_units
 from nnopt_course.evaluation.sparsity import overall
@@ -76,12 +85,17 @@ ROUNDING = 1e-6
 
 
 def train(epochs: int, *, learning_rate: float | Rate = 1e-3) -> Stage:
-    """Train on. What is zero stays zero, so after pruning this is fine-tuning.
+    """Train on. Kernels' zeros stay zero, so after pruning this is fine-tuning.
 
     Args:
         epochs: passes over the training examples, at least 1.
         learning_rate: where Adam's rate begins, or a function from progress to the rate.
+
+    Raises:
+        ValueError: less than one epoch, or a rate that is not above 0 and finite.
     """
+    _require_epochs(epochs, at_least=1)
+    learning_rate = as_rate(learning_rate)
 
     def stage(model: Any, setting: Setting) -> Any:
         trained = clone(model)
@@ -130,19 +144,30 @@ def prune(
             :class:`~nnopt_course.pruning.iterative.IterativePruning`.
 
     Raises:
-        ValueError: the span is no part of [0, 1].
+        ValueError: a number is out of range or the span is no part of [0, 1]; when the stage runs,
+            the epochs have fewer than two steps, so that no weight could be removed in between.
     """
     start, end = span
     if not 0 <= start < end <= 1:
         raise ValueError(f"expected a span (a, b) with 0 ≤ a < b ≤ 1; received {span}")
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity must be in [0, 1); received {sparsity}")
+    _require_epochs(epochs)
+    learning_rate = as_rate(learning_rate)
     options = {"score": moments, "allocation": global_, "every": EVERY} | options
     score_of = options.pop("score")
 
     def stage(model: Any, setting: Setting) -> Any:
         if epochs == 0:
             every_step = {key: value for key, value in options.items() if key != "every"}
-            return one_shot.prune(model, sparsity, score=score_of(model), **every_step).model
+            score = _zeros_first(score_of(model))
+            return one_shot.prune(model, sparsity, score=score, **every_step).model
         steps, pruned = steps_in(setting, epochs), clone(model)
+        if steps < 2:
+            raise ValueError(
+                f"pruning takes at least 2 training steps; received {steps}: {epochs} epochs of "
+                f"{len(setting.train)} examples, {setting.batch_size} a step"
+            )
         first = max(1, int(start * steps))  # Scores may ask for what an optimizer remembers.
         gone = overall(_picked(model, options))
         rising = schedule(
@@ -199,7 +224,12 @@ def level(
         bias_rule: from a bias to its levels; four bits if ``None``.
         pace: how fast levels move, as a fraction of the learning rate. A step that moves as fast as
             the weights carries all of them over their thresholds and back.
+
+    Raises:
+        ValueError: epochs below 0, or a rate that is not above 0 and finite.
     """
+    _require_epochs(epochs)
+    learning_rate = as_rate(learning_rate)
     rule, bias_rule = rule or uniform(3), bias_rule or uniform(4)
 
     def stage(model: Any, setting: Setting) -> Any:
@@ -224,7 +254,12 @@ def share(
         learning_rate: where Adam's rate begins, or a function from progress to the rate.
         options: as for
             :func:`~nnopt_course.quantization.trained_levels.clustered_training.share_kernels`.
+
+    Raises:
+        ValueError: epochs below 0, or a rate that is not above 0 and finite.
     """
+    _require_epochs(epochs)
+    learning_rate = as_rate(learning_rate)
 
     def stage(model: Any, setting: Setting) -> Any:
         shared = share_kernels(_folded(model), clusters, **options)
@@ -245,16 +280,33 @@ def quantize_aware(
         scheme: how layers are quantized, see :func:`nnopt_course.quantization.aware.prepare`.
         epochs: passes over the training examples, at least 1.
         learning_rate: where Adam's rate begins, or a function from progress to the rate.
+
+    Raises:
+        ValueError: less than one epoch, or a rate that is not above 0 and finite.
     """
+    _require_epochs(epochs, at_least=1)
+    learning_rate = as_rate(learning_rate)
 
     def stage(model: Any, setting: Setting) -> Any:
         prepared = aware.prepare(model, scheme).model
         masks = aware.kernel_masks(prepared)
         optimizer = with_masks(adam(learning_rate, steps_in(setting, epochs)), prepared, masks)
-        train_epochs(prepared, setting, epochs=epochs, optimizer=optimizer, name="quantize-aware")
+        train_epochs(
+            prepared,
+            setting,
+            epochs=epochs,
+            optimizer=optimizer,
+            name="quantize-aware",
+            from_logits=not ends_in_softmax(model),  # The prepared one ends in a rounding.
+        )
         return aware.strip(prepared)
 
     return stage
+
+
+def _require_epochs(epochs: int, *, at_least: int = 0) -> None:
+    if operator.index(epochs) < at_least:
+        raise ValueError(f"epochs must be at least {at_least}; received {epochs}")
 
 
 def _trained(
@@ -316,8 +368,11 @@ def _in_float16(step: np.float32) -> np.float32:
 
 
 def _folded(model: Any) -> Any:
-    """A model on whose kernels nothing is multiplied afterwards: steps would not survive it."""
-    return fold(model).model
+    """A model on whose kernels nothing is multiplied afterwards: steps would not survive it.
+
+    Nor would they survive float16.
+    """
+    return fold(in_float32(model)).model
 
 
 def _zeros_first(score: Score) -> Score:

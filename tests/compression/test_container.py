@@ -14,6 +14,7 @@ from nnopt_course.compression.file_format.frame import unwrap, wrap
 from nnopt_course.compression.file_format.nodes import to_network
 from nnopt_course.compression.file_format.streams import CODERS
 from nnopt_course.compression.numbers import write_number
+from nnopt_course.compression.precision import in_float32
 from nnopt_course.quantization.adjustments.folding import fold
 from nnopt_course.quiet import import_quietly
 
@@ -177,6 +178,24 @@ def test_other_types_of_numbers_become_float32(policy):
     np.testing.assert_array_equal(
         np.float32(model.layers[0].kernel.numpy()), again.get_weights()[0]
     )
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "float16"])
+def test_normalization_of_narrow_numbers_is_folded_in_float32(policy):
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            layers.Dense(4, dtype=policy),
+            layers.BatchNormalization(dtype=policy),
+            layers.Dense(2, dtype=policy),
+        ]
+    )
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.1, 2, w.shape) for w in model.get_weights()])
+    assert pack(model) == pack(in_float32(model))
+    x = rng.random((50, 3)).astype("f4")
+    exact, found = (each.predict(x, verbose=0) for each in (in_float32(model), unpack(pack(model))))
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
 
 
 def test_the_global_policy_does_not_matter():

@@ -92,6 +92,16 @@ def test_a_probability_of_zero_is_a_logit_all_the_same():
     assert found.min() == pytest.approx(np.log(1e-7))
 
 
+def functional(function):
+    x = keras.Input((3,))
+    return keras.Model(x, function(layers.Dense(3)(x)))
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
 def nested():
     inner = keras.Sequential([keras.Input((5,)), layers.Dense(3, activation="softmax")])
     return keras.Sequential([keras.Input((4,)), layers.Dense(5), inner])
@@ -108,10 +118,24 @@ def nested():
         (lambda: keras.Sequential([keras.Input((3,)), layers.Activation("softmax")]), True),
         (lambda: keras.Sequential([keras.Input((3,)), layers.Activation("relu")]), False),
         (lambda: keras.Sequential([layers.Input((3,)), layers.Softmax(), layers.Dense(3)]), False),
+        (
+            lambda: keras.Sequential([layers.Input((3, 1)), layers.Softmax(1), layers.Flatten()]),
+            True,
+        ),
+        (lambda: keras.Sequential([nested(), layers.Dropout(0.5), layers.Reshape((3,))]), True),
+        (lambda: keras.Sequential([dense(), layers.Flatten()]), False),
+        (lambda: functional(keras.ops.softmax), True),
+        (lambda: functional(keras.ops.relu), False),
+        (lambda: Subclassed(), False),
     ],
 )
 def test_a_softmax_at_the_end_is_seen(build, expected):
     assert ends_in_softmax(build()) == expected
+
+
+def test_what_is_no_functional_model_is_taken_to_answer_with_logits():
+    x = np.float32([[0.2, 0.8]])
+    np.testing.assert_array_equal(answers(Subclassed())(x), x)
 
 
 def test_rates_follow_the_cosine_and_stages_can_share_one():
@@ -191,7 +215,7 @@ LABELED_3 = Split(GOOD.train.x, np.full(12, 3))
         ),
         (
             dense,
-            Setting(GOOD.train, GOOD.validation, np.zeros((1, 12, 6))),
+            Setting(GOOD.train, GOOD.validation, np.eye(1, 6)[None] * GOOD.train.y[:, None]),
             ValueError,
             "expected a teacher of 3 classes; received one of 5",
         ),

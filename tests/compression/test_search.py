@@ -13,6 +13,8 @@ from nnopt_course.weights import kernels
 
 pytestmark = pytest.mark.keras
 keras = import_quietly("keras")
+#: 3 points above 3.5 % of 200 images are 13 mistakes, whatever the sum is in floats.
+ROUNDING = 1e-9
 QUICK = Effort(rounds=3, epochs=2, level_epochs=1, learning_rate=5e-3, bits=(3,))
 
 
@@ -73,7 +75,7 @@ def test_a_budget_is_kept_and_the_best_within_it_is_chosen(given, trained):
 def test_a_loss_is_kept_and_the_smallest_within_it_is_chosen(given, trained):
     small = compress(trained, given, max_loss=2.0, effort=QUICK)
     rows = small.ledger.rows
-    limit = rows[0]["val_error_percent"] + 2.0
+    limit = rows[0]["val_error_percent"] + 2.0 + ROUNDING
     within = [row for row in rows if row["val_error_percent"] <= limit]
     assert len(small.data) == min(row["bytes"] for row in within)
     assert len(small.data) < len(pack(trained)) / 5
@@ -123,7 +125,7 @@ def test_bits_are_picked_too(goal, given, trained):
         for row in small.ledger.rows
         if row["bytes"] <= goal.get("budget", np.inf)
         and row["val_error_percent"]
-        <= small.ledger.rows[0]["val_error_percent"] + goal.get("max_loss", np.inf)
+        <= small.ledger.rows[0]["val_error_percent"] + goal.get("max_loss", np.inf) + ROUNDING
     ]
     order = ("val_error_percent", "bytes") if "budget" in goal else ("bytes", "val_error_percent")
     best = min(within, key=lambda row: tuple(row[column] for column in order))
@@ -133,7 +135,7 @@ def test_bits_are_picked_too(goal, given, trained):
 @pytest.mark.parametrize("goal", [{"budget": 300}, {"max_loss": 3.0}], ids=str)
 def test_each_round_removes_from_an_earlier_rounds_network(goal, given, trained, untrained):
     small = compress(trained, given, **goal, effort=LONG)
-    limit = small.ledger.rows[0]["val_error_percent"] + goal.get("max_loss", 0)
+    limit = small.ledger.rows[0]["val_error_percent"] + goal.get("max_loss", 0) + ROUNDING
     expected = trained
     for (model, keep, after), row in zip(untrained, candidates(small.ledger), strict=True):
         assert model is expected
@@ -142,6 +144,39 @@ def test_each_round_removes_from_an_earlier_rounds_network(goal, given, trained,
             row["bytes"] > goal["budget"] if "budget" in goal else row["val_error_percent"] <= limit
         )
         expected = after if passed else expected
+
+
+@pytest.fixture
+def diverging(untrained, monkeypatch):
+    """A function that lets the training of some rounds diverge."""
+
+    def let(*rounds):
+        pruned, calls = search._pruned, iter(range(1, 100))
+
+        def failing(*arguments):
+            if next(calls) in rounds:
+                raise FloatingPointError("prune: the loss became nan")
+            return pruned(*arguments)
+
+        monkeypatch.setattr(search, "_pruned", failing)
+
+    return let
+
+
+def test_a_round_that_diverges_does_not_cost_the_others(diverging, given, trained):
+    diverging(2)
+    lines = []
+    small = compress(trained, given, max_loss=10.0, effort=LONG, tell=lines.append)
+    names = [row["name"].split(":")[0] for row in candidates(small.ledger)]
+    assert names[:2] == ["1", "3"]
+    assert [line for line in lines if line.startswith("2: ") and "the loss became nan" in line]
+    assert small.name != "start"
+
+
+def test_where_the_first_training_diverges_there_is_nothing_to_find(diverging, given, trained):
+    diverging(1)
+    with pytest.raises(FloatingPointError, match="the loss became nan"):
+        compress(trained, given, max_loss=10.0, effort=LONG)
 
 
 @pytest.mark.usefixtures("untrained")

@@ -15,9 +15,10 @@ def split(n=12, shape=(4, 4), seed=0):
 def test_an_epoch_moves_images_and_the_teachers_answers_together(shape):
     train = split(200, shape)
     targets = np.arange(9 * 200 * 4.0).reshape(9, 200, 4)
+    targets[..., 0] = train.y
     setting = Setting(train, split(3, shape), targets, shifts=1)
     x, y = setting.epoch(np.random.default_rng(1))
-    drawn = (y[:, 0] // (200 * 4)).astype(int)
+    drawn = (y[:, 1] // (200 * 4)).astype(int)
     assert set(drawn) == set(range(9))
     np.testing.assert_array_equal(y, targets[drawn, np.arange(200)])
     grid = shape if len(shape) > 1 else (4, 4)
@@ -35,13 +36,18 @@ def test_without_shifts_and_teacher_an_epoch_is_the_examples():
     np.testing.assert_array_equal(y, train.y)
 
 
+def answers(moves=1):
+    """A teacher's, whose labels are those of the examples."""
+    return np.concatenate([np.tile(split().y[:, None], (moves, 1, 1)), np.ones((moves, 12, 3))], 2)
+
+
 def test_targets_become_an_array():
-    setting = Setting(split(), split(), np.ones((1, 12, 4)).tolist())
+    setting = Setting(split(), split(), answers().tolist())
     assert setting.targets.shape == (1, 12, 4)
 
 
 def test_a_teacher_without_shifts_has_one_answer():
-    targets = np.ones((1, 12, 4))
+    targets = answers()
     _, y = Setting(split(), split(), targets).epoch(np.random.default_rng(0))
     np.testing.assert_array_equal(y, targets[0])
 
@@ -97,6 +103,9 @@ def test_examples_that_teach_nothing_are_refused(name, bad, error, message):
         ({"targets": [1]}, ValueError, r"\(1, 12, 1 \+ classes\).*received \(1,\)"),
         ({"targets": np.full((1, 12, 4), np.nan)}, ValueError, "targets must be finite"),
         ({"targets": np.ones((1, 11, 4))}, ValueError, r"received \(1, 11, 4\)"),
+        ({"targets": answers()[:, ::-1]}, ValueError, "labels of train .* in another order"),
+        ({"targets": answers(9) + np.eye(4)[0], "shifts": 1}, ValueError, "labels of train"),
+        ({"shifts": 4}, ValueError, r"smaller than an image of \(4, 4\); received 4"),
         ({"targets": np.ones((1, 12, 4)), "shifts": 1}, ValueError, r"\(9, 12, 1 \+ classes\)"),
     ],
 )

@@ -243,11 +243,62 @@ def test_a_model_with_nan_is_refused(name, given):
         STAGES[name](model, given)
 
 
-@pytest.mark.parametrize("make", [stages.train, partial(stages.prune, 0.5), stages.quantize_aware])
-def test_epochs_below_one_are_refused_where_training_is_all(make, given):
-    stage = make(epochs=-1)
-    with pytest.raises(ValueError, match="epochs must be at least 1; received -1"):
-        stage(dense(), given)
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: stages.train(0), ValueError, "epochs must be at least 1; received 0"),
+        (lambda: stages.quantize_aware(epochs=0), ValueError, "epochs must be at least 1"),
+        (lambda: stages.prune(0.5, -1), ValueError, "epochs must be at least 0; received -1"),
+        (lambda: stages.level(epochs=-1), ValueError, "epochs must be at least 0"),
+        (lambda: stages.share(8, -1), ValueError, "epochs must be at least 0"),
+        (lambda: stages.train(1.5), TypeError, "float"),
+        (lambda: stages.prune(2, 1), ValueError, r"sparsity must be in \[0, 1\); received 2"),
+        (lambda: stages.prune(np.nan, 1), ValueError, "sparsity"),
+        (lambda: stages.train(1, learning_rate=-1), ValueError, "learning rate must be above 0"),
+        (lambda: stages.level(learning_rate=np.nan), ValueError, "learning rate must be above 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused_before_anything_runs(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_pruning_in_a_single_step_is_refused():
+    with pytest.raises(ValueError, match="at least 2 training steps; received 1: 1 epochs of 40"):
+        stages.prune(0.9, 1)(dense(), setting(n=40, as_vectors=True))
+
+
+def test_pruning_in_two_steps_reaches_its_sparsity():
+    pruned = stages.prune(0.9, 1)(dense(), setting(n=80, as_vectors=True))
+    assert nonzeros(pruned) == 64 * 24 + 24 * 3 - round(0.9 * (64 * 24 + 24 * 3))
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_what_is_gone_goes_first_whatever_the_score(epochs, given, trained):
+    def chance(model):
+        rng = np.random.default_rng(0)
+        return lambda weights: {path: rng.random(w.shape) for path, w in weights.items()}
+
+    half = stages.prune(0.5, 0, score=by_magnitude)(trained, given)
+    more = stages.prune(0.6, epochs, score=chance)(half, given)
+    total = 64 * 24 + 24 * 3
+    assert nonzeros(more) == total - round(0.6 * total)
+
+
+def test_quantize_aware_reads_probabilities_as_such(given, capsys):
+    losses = []
+    for softmax in (False, True):
+        stages.quantize_aware(Scheme(4, 8), 2, learning_rate=3e-3)(dense(softmax=softmax), given)
+        losses.append(float(capsys.readouterr().out.rsplit("loss=", 1)[1].split("]")[0]))
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+@pytest.mark.parametrize("policy", ["float16", "bfloat16"])
+def test_levels_of_narrow_numbers_become_float32(policy, given):
+    narrow = keras.Sequential([keras.Input((64,)), keras.layers.Dense(3, dtype=policy)])
+    leveled = stages.level(uniform(3), 1)(narrow, given)
+    assert {weight.dtype for weight in leveled.weights} == {"float32"}
+    assert len(np.unique(leveled.get_weights()[0])) <= 7
 
 
 def test_the_same_on_jax():

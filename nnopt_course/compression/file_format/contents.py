@@ -225,7 +225,8 @@ def read(data: bytes, *, max_parameters: int = MAX_PARAMETERS) -> Contents:
         data: the file.
         max_parameters: all arrays together may have so many entries, and each activation too. It
             bounds memory and time: reading takes up to 80 bytes an entry, most of them
-            where a matrix is one wide row; the network itself has four.
+            where a matrix is one wide row (the network itself has four), and up to a quarter of a
+            millisecond, if a file was made to be slow.
 
     Returns:
         The network. Layers without a name in the file are called after their kind.

@@ -141,8 +141,8 @@ def _add(settings: Settings, shapes: Sequence[Shape]) -> Inferred:
 
 def _concatenate(settings: Settings, shapes: Sequence[Shape]) -> Inferred:
     axis = settings["axis"] - 1  # The images are axis 0.
-    if not 0 <= axis < len(shapes[0]):
-        raise ValueError(f"expected an axis of {shapes[0]}; received {axis + 1}")
+    if any(not 0 <= axis < len(shape) for shape in shapes):
+        raise ValueError(f"expected an axis of {shapes}; received {axis + 1}")
     rests = {(*shape[:axis], 0, *shape[axis + 1 :]) for shape in shapes}
     if len(rests) > 1:
         raise ValueError(f"expected shapes that differ in axis {axis + 1} only; received {shapes}")
@@ -176,11 +176,19 @@ def _read_convolution(number: Number) -> dict[str, Any]:
 
 
 def _write_pool(settings: Settings) -> Sequence[int]:
-    return _write_window(settings["window"], settings["window"].size)
+    window = _undilated(settings["window"])
+    return _write_window(window, window.size)
 
 
 def _read_pool(number: Number) -> dict[str, Any]:
-    return {"window": _read_window(number)}
+    return {"window": _undilated(_read_window(number))}
+
+
+def _undilated(window: Window) -> Window:
+    """The window of a pooling, which Keras cannot dilate."""
+    if window.dilation != (1, 1):
+        raise ValueError(f"expected a pooling without dilation; received {window.dilation}")
+    return window
 
 
 def _read_mean(number: Number) -> dict[str, Any]:
