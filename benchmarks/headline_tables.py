@@ -10,9 +10,9 @@ from titles import TITLES
 
 #: What papers report near these errors, with everything coded.
 BESIDE = {
-    ("lenet_300_100", "at 1.58 %"): "40 × at 1.58 %: Deep Compression",
-    ("lenet_5", "at 0.74 %"): "39 × at 0.74 %: Deep Compression; 555 × at 0.69 %: MIRACLE",
-    ("lenet_5", "at 1.0 %"): "771 × at 1.0 %: Bayesian Compression; 1,110 × at 0.96 %: MIRACLE",
+    ("lenet_300_100", "at 1.58 %"): "40 × Deep Compression",
+    ("lenet_5", "at 0.74 %"): "39 × Deep Compression, 555 × MIRACLE",
+    ("lenet_5", "at 1.0 %"): "771 × Bayesian Compression, 1,110 × MIRACLE",
 }
 ALL = {
     "nonzeros": ("weights left", "{:,.0f}"),
@@ -38,7 +38,7 @@ def first_page(rows: Iterable[Mapping[str, Any]]) -> str:
     means = _means(rows, SHORT)
     means = means.loc[[key for key in BESIDE if key in means.index]]
     means.insert(0, "network", [TITLES[net] for net, _ in means.index])
-    means["beside"] = [BESIDE[key] for key in means.index]
+    means["papers"] = [BESIDE[key] for key in means.index]
     return _markdown(means, text=1)
 
 
