@@ -201,13 +201,17 @@ def ends_in_softmax(model: Any) -> bool:
     """Whether a model answers with probabilities, by the layer that its output comes from.
 
     Args:
-        model: a Sequential or functional Keras 3 model. Of any other the answer is no.
+        model: a Sequential or functional Keras 3 model. Of another one, such as one of tf_keras,
+            the last of its layers is taken to be that; what has no layers has no softmax.
     """
-    if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
-        return False
-    last, came_from = _source(model.outputs[0])
-    while isinstance(last, _PASSING_ON):
-        last, came_from = _source(came_from)
+    if isinstance(model, keras.Model) and getattr(model, "outputs", None):
+        last, came_from = _source(model.outputs[0])
+        while isinstance(last, _PASSING_ON):
+            last, came_from = _source(came_from)
+    else:
+        last = model
+        while layers := getattr(last, "layers", None):
+            last = layers[-1]
     activation = getattr(getattr(last, "activation", None), "__name__", "")
     return type(last).__name__ == "Softmax" or activation == "softmax"
 

@@ -133,6 +133,17 @@ def test_a_softmax_at_the_end_is_seen(build, expected):
     assert ends_in_softmax(build()) == expected
 
 
+@pytest.mark.parametrize("last", ["softmax", None])
+def test_a_teacher_of_tf_keras_may_answer_with_probabilities(last):
+    tf_keras = import_quietly("tf_keras")
+    model = tf_keras.Sequential(
+        [tf_keras.layers.Input((4,)), tf_keras.layers.Dense(3, activation=last)]
+    )
+    x = np.random.default_rng(0).random((5, 4), dtype=np.float32)
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(answers(model)(x), np.log(expected) if last else expected, rtol=1e-5)
+
+
 def test_what_is_no_functional_model_is_taken_to_answer_with_logits():
     x = np.float32([[0.2, 0.8]])
     np.testing.assert_array_equal(answers(Subclassed())(x), x)
