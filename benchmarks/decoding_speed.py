@@ -1,7 +1,9 @@
 """Reading packed networks in Python: Huffman's codes against context mixing, in turns on one core.
 
 The networks are those of benchmarks/headline.py, each written with both coders, and LeNet-300-100
-with every weight on one of 15 levels and none removed, which is as slow as context mixing gets.
+as it begins, not pruned, with each weight on the nearest of 15 levels: rounding alone makes 6.6 %
+of them zero. Context mixing takes long for each weight that is not zero, and longer the more levels
+there are: with 14 bits instead of 4, the same network takes three to four times as long.
 Read means: from the bytes of the file to arrays, the checksum included. Load is the whole way, to
 a Keras model that computes.
 

@@ -9,7 +9,8 @@ weights than in a first run of three seeds, which missed the errors by validatio
     python benchmarks/headline.py            all rows; writes results/headline.json, its tables,
                                              and the networks of seed 0 to compressed/
     python benchmarks/headline.py --jobs 2   as many rows at a time
-    python benchmarks/headline.py --resume   only what an interrupted run has not come to
+    python benchmarks/headline.py --resume   only what an interrupted run has not come to, on the
+                                             same machine, with the same versions
     python benchmarks/headline.py --quick    one seed, few images, few epochs; no files
 """
 
@@ -280,9 +281,9 @@ def main() -> None:
         found[key] = row
         tqdm.write(str(row))
         if not given.quick:  # At once: a run takes more than an hour, and may be interrupted.
-            publish([found[each] for each in wanted if each in found])
-            if row["file"]:
+            if row["file"]:  # First: a row that is recorded is not measured again.
                 write_file(row["file"], data)
+            publish([found[each] for each in wanted if each in found])
     print(headline_tables.every_row([found[each] for each in wanted]))
 
 
@@ -295,18 +296,35 @@ def publish(rows: list[dict[str, Any]]) -> None:
 
 
 def measured(todo: list[Key], effort: Effort, pool: Executor) -> Iterator[Measured]:
-    """Rows in the order in which they are done."""
+    """Rows in the order in which they are done.
+
+    Raises:
+        ExceptionGroup: some rows failed; after all the others, so that hours of work are not lost.
+    """
+    failed: dict[Key, Exception] = {}
     with pool:
         seeds = dict.fromkeys(seed for net, name, seed in todo if learns_from_teacher(net, name))
         teaching = {seed: pool.submit(teach, seed, effort) for seed in seeds}
         running = {}
         for net, name, seed in todo:
             taught = (None, 0.0)
-            if learns_from_teacher(net, name):
-                taught = teaching[seed].result()
-            running[pool.submit(measure, net, name, seed, taught, effort)] = (net, name, seed)
+            try:
+                if learns_from_teacher(net, name):
+                    taught = teaching[seed].result()
+                running[pool.submit(measure, net, name, seed, taught, effort)] = (net, name, seed)
+            except Exception as error:  # Of the teacher, or of a pool that lost a process.
+                failed[net, name, seed] = error
         for done in tqdm(as_completed(running), total=len(running), desc="rows"):
-            yield running[done], *done.result()
+            try:
+                row, data = done.result()
+            except Exception as error:
+                failed[running[done]] = error
+            else:
+                yield running[done], row, data
+    if failed:
+        rows = "; ".join(f"{net}, {name}, seed {seed}" for net, name, seed in failed)
+        # Once each: all rows of a teacher fail with the same error.
+        raise ExceptionGroup(f"no row of: {rows}", list(dict.fromkeys(failed.values())))
 
 
 def urgency(key: Key) -> tuple[bool, int, Key]:
@@ -316,19 +334,38 @@ def urgency(key: Key) -> tuple[bool, int, Key]:
 
 
 def kept(wanted: list[Key]) -> dict[Key, dict[str, Any]]:
-    """Rows of an interrupted run, if they were measured here and with the same settings."""
+    """Rows of an interrupted run that have the same settings, and their files.
+
+    Raises:
+        SystemExit: they were measured elsewhere; to start anew would overwrite them.
+    """
     file = record.RESULTS / "headline.json"
     if not file.is_file():
         return {}
     before = json.loads(file.read_text(encoding="utf-8"))
-    if before["machine"] != record.machine() or before["versions"] != record.versions():
-        return {}
+    there = {"machine": before["machine"], **before["versions"]}
+    here = {"machine": record.machine(), **record.versions()}
+    differ = [
+        f"{part}: {there.get(part)} there, {here.get(part)} here"
+        for part in there | here
+        if there.get(part) != here.get(part)
+    ]
+    if differ:
+        raise SystemExit(
+            f"{file.name} was measured elsewhere ({'; '.join(differ)}), and one record has rows of "
+            "one place only. Without --resume all of its rows are measured again, here."
+        )
     rows = {(row["net"], row["recipe"], row["seed"]): row for row in before["rows"]}
     return {
         key: rows[key]
         for key in wanted
-        if key in rows and rows[key]["settings"] == settings(*key[:2])
+        if key in rows and rows[key]["settings"] == settings(*key[:2]) and has_file(rows[key])
     }
+
+
+def has_file(row: dict[str, Any]) -> bool:
+    """Whether the network of a row is there, if the row names one."""
+    return row["file"] is None or network_file(row["file"]).is_file()
 
 
 def settings(net: str, name: str) -> str:
@@ -354,10 +391,14 @@ def file_name(net: str, name: str) -> str:
     return f"{net}_{list(MAIN[net]).index(name)}"
 
 
+def network_file(name: str) -> Path:
+    return NETWORKS / f"{name}.nnopt"
+
+
 def write_file(name: str, data: bytes) -> None:
     """Keep a network of the table, for the book to take apart."""
     NETWORKS.mkdir(exist_ok=True)
-    with whole_file(NETWORKS / f"{name}.nnopt") as beside:
+    with whole_file(network_file(name)) as beside:
         beside.write_bytes(data)
 
 

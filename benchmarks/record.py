@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnopt_course.whole_file import whole_file
 
 RESULTS = Path(__file__).parent / "results"
@@ -24,10 +26,14 @@ def write(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
 
     Args:
         name: of the benchmark.
-        rows: flat mappings; keys carry their unit (``latency_us``, ``error_percent``).
+        rows: flat mappings; keys carry their unit (``latency_us``, ``error_percent``). NumPy's
+            numbers may stand in them; what is not known is left out, or None.
 
     Returns:
         The file.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON does not have.
     """
     record = {
         "machine": machine(),
@@ -37,7 +43,8 @@ def write(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
         "rows": list(rows),
     }
     file = RESULTS / f"{name}.json"
-    replace(file, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    replace(file, text + "\n")
     return file
 
 
@@ -94,6 +101,13 @@ def shown_in_readme(name: str) -> str:
     """The table that stands in its place in the README."""
     begin, end = _marks(name)
     return README.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
+
+
+def _plain(value: object) -> object:
+    """Python's number for one of NumPy's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot stand in a row")
 
 
 def _marks(name: str) -> tuple[str, str]:

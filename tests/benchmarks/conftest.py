@@ -20,16 +20,13 @@ def benchmark(request, monkeypatch):
 
 @pytest.fixture
 def quick_run(request, benchmark, monkeypatch, capsys):
-    """What the benchmark prints with ``--quick``, when called; it must write no result."""
-
-    def results():
-        return {file.name: file.stat().st_mtime_ns for file in (BENCHMARKS / "results").iterdir()}
+    """What the benchmark prints with ``--quick``, when called; it must write no file."""
 
     def run():
         monkeypatch.setattr(sys, "argv", [f"{_name(request)}.py", "--quick"])
-        before = results()
+        before = _files()
         benchmark.main()
-        assert results() == before
+        assert _files() == before
         return capsys.readouterr().out
 
     return run
@@ -48,6 +45,12 @@ def measured(request):
 def rows(measured):
     """The same as a table."""
     return pd.DataFrame(measured)
+
+
+def _files():
+    """All that benchmarks write, and when it was written."""
+    kinds = ("results/*", "compressed/*", "networks/*", "../README.md")
+    return {file: file.stat().st_mtime_ns for kind in kinds for file in BENCHMARKS.glob(kind)}
 
 
 def _name(request):

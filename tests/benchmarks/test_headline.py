@@ -1,6 +1,6 @@
 import json
 import re
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +20,6 @@ GOALS = {
     ("lenet_5", "at 0.74 %"): (0.74, 350),
     ("lenet_5", "at 1.0 %"): (1.0, 700),
 }
-
-
-def files():
-    kinds = ("results/*", "compressed/*", "../README.md")
-    return {file: file.stat().st_mtime_ns for kind in kinds for file in BENCHMARKS.glob(kind)}
 
 
 def test_every_row_is_of_a_recipe_as_it_stands(benchmark, measured):
@@ -73,28 +68,75 @@ def test_the_files_are_the_networks_of_the_rows(benchmark, measured):
         assert benchmark.error(model, test) == pytest.approx(row["test_error_percent"], abs=0.02)
 
 
-def test_a_quick_run_writes_nothing(benchmark, monkeypatch, capsys):
+def test_a_quick_run_writes_nothing(benchmark, monkeypatch, quick_run):
     recipe = benchmark.MAIN["lenet_300_100"]["at 1.58 %"]
     few = {"plain": replace(recipe, teacher=False, shifts=False, score="magnitude"), "dense": None}
     monkeypatch.setattr(benchmark, "MAIN", {"lenet_300_100": {"at 1.58 %": recipe}})
     monkeypatch.setattr(benchmark, "recipes", lambda net: {**benchmark.MAIN[net], **few})
-    monkeypatch.setattr(sys, "argv", ["headline.py", "--quick"])
-    before = files()
-    benchmark.main()
-    assert files() == before
-    printed = capsys.readouterr().out
+    printed = quick_run()
     assert all(f"| {name} " in printed for name in ("at 1.58 %", *few))
+
+
+@pytest.fixture
+def published(benchmark, monkeypatch, tmp_path):
+    """The rows that a run of LeNet-5 has published, which takes no time: nothing is measured."""
+    rows = []
+
+    def publish(found):
+        assert all(benchmark.has_file(row) for row in found)
+        rows[:] = [(row["recipe"], row["seed"]) for row in found]
+
+    def measure(net, name, seed, taught, effort):
+        file = benchmark.file_name(net, name) if name in benchmark.MAIN[net] and not seed else None
+        return {"net": net, "recipe": name, "seed": seed, "file": file}, b"network"
+
+    monkeypatch.setattr(benchmark, "MAIN", {"lenet_5": benchmark.MAIN["lenet_5"]})
+    monkeypatch.setattr(benchmark, "NETWORKS", tmp_path)
+    monkeypatch.setattr(benchmark, "own_processes", ThreadPoolExecutor)
+    monkeypatch.setattr(benchmark, "teach", lambda seed, effort: (None, 0.0))
+    monkeypatch.setattr(benchmark, "measure", measure)
+    monkeypatch.setattr(benchmark, "publish", publish)
+    monkeypatch.setattr(benchmark.headline_tables, "every_row", str)
+    monkeypatch.setattr("sys.argv", ["headline.py"])
+    return rows
+
+
+def test_a_row_is_published_when_its_file_is_there(benchmark, published):
+    benchmark.main()
+    assert published == [(name, s) for name in benchmark.recipes("lenet_5") for s in range(3)]
+    assert len(list(benchmark.NETWORKS.iterdir())) == 2
+
+
+@pytest.mark.parametrize("broken", ["measure", "teach"])
+def test_where_a_row_fails_the_others_are_published(benchmark, published, monkeypatch, broken):
+    works = getattr(benchmark, broken)
+
+    def fails(*given):
+        if given[:3] == ("lenet_5", "at 0.74 %", 0) or given[0] == 0:  # A row; a teacher's seed.
+            raise ValueError("broken")
+        return works(*given)
+
+    monkeypatch.setattr(benchmark, broken, fails)
+    with pytest.raises(ExceptionGroup, match=r"^no row of: lenet_5, at 0\.74 %, seed 0") as failed:
+        benchmark.main()
+    assert len(failed.value.exceptions) == 1
+    names = benchmark.recipes("lenet_5")
+    taught = [name for name in names if benchmark.learns_from_teacher("lenet_5", name)]
+    lost = {(name, 0) for name in (taught if broken == "teach" else ["at 0.74 %"])}
+    assert published == [(name, s) for name in names for s in range(3) if (name, s) not in lost]
 
 
 @pytest.fixture
 def interrupted(benchmark, monkeypatch, tmp_path):
     """What an interrupted run has left: two rows, the second with settings of another time."""
     monkeypatch.setattr(benchmark.record, "RESULTS", tmp_path)
+    monkeypatch.setattr(benchmark, "NETWORKS", tmp_path)
+    benchmark.write_file("lenet_5_1", b"network")
     keys = [("lenet_5", "at 1.0 %", 0), ("lenet_5", "at 1.0 %", 1)]
     told = [dict(zip(("net", "recipe", "seed"), key, strict=True)) for key in keys]
     benchmark.record.write("headline", [
-        told[0] | {"settings": benchmark.settings(*keys[0][:2])},
-        told[1] | {"settings": "keep 1"},
+        told[0] | {"settings": benchmark.settings(*keys[0][:2]), "file": "lenet_5_1"},
+        told[1] | {"settings": "keep 1", "file": None},
     ])  # fmt: skip
     return keys
 
@@ -103,11 +145,21 @@ def test_a_resumed_run_keeps_rows_of_the_same_settings(benchmark, interrupted):
     assert list(benchmark.kept([*interrupted, ("lenet_5", "dense", 0)])) == interrupted[:1]
 
 
-@pytest.mark.parametrize("part", ["machine", "versions"])
-def test_a_resumed_run_keeps_no_rows_from_elsewhere(benchmark, interrupted, part):
-    file = benchmark.record.RESULTS / "headline.json"
-    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {part: "another"}), "utf-8")
+def test_a_resumed_run_keeps_no_row_whose_file_is_lost(benchmark, interrupted):
+    benchmark.network_file("lenet_5_1").unlink()
     assert benchmark.kept(interrupted) == {}
+
+
+@pytest.mark.parametrize("part", ["machine", "keras"])
+def test_a_resumed_run_is_refused_elsewhere(benchmark, interrupted, monkeypatch, part):
+    file = benchmark.record.RESULTS / "headline.json"
+    before = json.loads(file.read_text("utf-8"))
+    (before if part == "machine" else before["versions"])[part] = "another"
+    file.write_text(json.dumps(before), "utf-8")
+    monkeypatch.setattr("sys.argv", ["headline.py", "--resume"])
+    with pytest.raises(SystemExit, match=rf"elsewhere \({part}: another there, [^;]+ here\)"):
+        benchmark.main()
+    assert json.loads(file.read_text("utf-8")) == before
 
 
 def test_without_an_interrupted_run_there_is_nothing_to_keep(benchmark, monkeypatch, tmp_path):

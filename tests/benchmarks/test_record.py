@@ -1,3 +1,7 @@
+import json
+import math
+
+import numpy as np
 import pytest
 
 TABLE = "| a |\n|--:|\n| 1 |"
@@ -28,4 +32,21 @@ def test_a_readme_without_the_place_is_refused_before_anything_is_written(benchm
     with pytest.raises(ValueError, match=r"no <!-- speed:begin --> … <!-- speed:end -->"):
         benchmark.publish("speed", TABLE)
     assert readme.read_text("utf-8") == before
+    assert list(readme.parent.iterdir()) == [readme]
+
+
+@pytest.mark.parametrize("number", [np.int64(3), np.float32(0.5), np.bool_(True)])
+def test_numbers_of_numpy_are_written_as_numbers(benchmark, readme, number):
+    file = benchmark.write("speed", [{"n": number}])
+    (row,) = json.loads(file.read_text("utf-8"))["rows"]
+    assert row == {"n": number.item()}
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(math.nan, ValueError), (np.float32("inf"), ValueError), (np.ones(2), TypeError)],
+)
+def test_what_json_does_not_have_is_refused(benchmark, readme, value, error):
+    with pytest.raises(error):
+        benchmark.write("speed", [{"n": value}])
     assert list(readme.parent.iterdir()) == [readme]

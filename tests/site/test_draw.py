@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -274,13 +275,17 @@ def test_the_comparison_is_the_one_that_python_makes(open_page, site, mnist):
         np.testing.assert_allclose(own[name], values, rtol=0, atol=tolerance)
 
 
-def test_a_dealt_digit_is_one_of_the_test_digits(open_page, site):
+def test_a_dealt_digit_is_one_of_the_test_digits(open_page, site, mnist):
     page = open_page(site)
     assert "fetches 161 kB" in page.locator("#draw .deal").inner_text()
     page.locator("#draw .deal").click()
     page.wait_for_function("document.querySelector('#draw .note').textContent.includes('labeled')")
     assert page.locator("#draw .deal").inner_text() == "Deal a test digit"
-    assert None not in {answers(page)[name] for name in AT_ONCE}
+    note = page.locator("#draw .note").inner_text()
+    index, label = map(int, re.fullmatch(r"Test digit (\d+), labeled (\d)\.", note).groups())
+    assert label == mnist.test.y[chosen()][index]
+    said = {name: str(logits[index].argmax()) for name, logits in in_python().items()}
+    assert answers(page) == {**dict.fromkeys(ON_REQUEST), **{n: said[n] for n in AT_ONCE}}
     page.get_by_role("button", name="Clear").click()
     assert answers(page)[AT_ONCE[0]] == "–"
     assert page.locator("#draw .note").inner_text() == ""

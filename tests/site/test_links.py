@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
@@ -65,8 +64,8 @@ def check(start: str) -> Collect:
     return collect
 
 
-def missing_parts(pages: list[Path]) -> list[str]:
-    """The links whose #part is nowhere on the page that they lead to."""
+def missing_parts(folder: Path, pages: list[Path]) -> list[str]:
+    """The links of a folder's pages whose #part is nowhere on the page that they lead to."""
     parts, links = {}, []
     for page in pages:
         soup = BeautifulSoup(page.read_bytes(), "html.parser")
@@ -77,22 +76,22 @@ def missing_parts(pages: list[Path]) -> list[str]:
         address = urlsplit(link)
         target = (page.parent / unquote(address.path)).resolve() if address.path else page.resolve()
         if not address.netloc and unquote(address.fragment) not in parts.get(target, ()):
-            missing.append(f"{page.relative_to(HTML)} -> {link}")
+            missing.append(f"{page.relative_to(folder)} -> {link}")
     return missing
 
 
 @pytest.fixture
-def broken_page(site) -> Iterator[Path]:
-    """A page with two broken links and two good ones."""
-    page = HTML / "_broken_on_purpose.html"
+def broken_page(tmp_path) -> Path:
+    """A page with two broken links and two good ones, in a folder that is not published."""
+    page = tmp_path / "broken_on_purpose.html"
+    (tmp_path / "logo.svg").symlink_to(HTML / "_static" / "logo.svg")
     page.write_text(
         '<!doctype html><title>x</title><p id="here">'
         '<a href="nowhere.html">1</a> <a href="#nothing">2</a> <a href="#here">3</a>'
-        '<a href="_static/logo.svg">4</a>',
+        '<a href="logo.svg">4</a>',
         encoding="utf-8",
     )
-    yield page
-    page.unlink()
+    return page
 
 
 def test_every_link_leads_to_a_page(site):
@@ -103,13 +102,15 @@ def test_every_link_leads_to_a_page(site):
 
 def test_every_link_leads_to_a_part_that_is_there():
     pages = [page for page in HTML.rglob("*.html") if "_static" not in page.parts]
-    assert missing_parts(pages) == []
+    assert missing_parts(HTML, pages) == []
 
 
-def test_broken_links_are_seen(site, broken_page):
+def test_broken_links_are_seen(serve, broken_page):
     """The two checks above can fail."""
-    assert ["nowhere.html" in line for line in check(f"{site}{broken_page.name}").broken] == [True]
-    assert missing_parts([broken_page]) == [f"{broken_page.name} -> #nothing"]
+    with serve(broken_page.parent) as address:
+        broken = check(f"{address}{broken_page.name}").broken
+    assert ["nowhere.html" in line for line in broken] == [True]
+    assert missing_parts(broken_page.parent, [broken_page]) == [f"{broken_page.name} -> #nothing"]
 
 
 @pytest.mark.parametrize("module", modules())

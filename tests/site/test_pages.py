@@ -39,7 +39,9 @@ FIRST_OF_ITS_COLOR = """() => {
   }
   for (const code of document.querySelectorAll('.highlight pre')) code.normalize();
 }"""
-# What reaches beyond the right edge, and no box around it scrolls.
+# What makes the page scroll sideways: it reaches beyond the right edge, and no box around it
+# scrolls, or hides what does. So it does not find what a box cuts off: the theme hides much on
+# purpose, such as its second sidebar, and formulas that only a screen reader reads.
 TOO_WIDE = """() => [...document.querySelectorAll('body *')].filter(element => {
   const box = element.getBoundingClientRect();
   if (!box.width || box.right <= innerWidth + 1) return false;
@@ -114,8 +116,7 @@ def test_page(browser, site, name):
     page.close()
     assert watched.wrong == []
     assert found == {"light": [], "dark": []}
-    assert too_wide == []
-    assert scroll <= 0
+    assert scroll <= 0, too_wide
 
 
 def test_search_finds_a_word_of_the_book(browser, site):
