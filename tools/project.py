@@ -21,7 +21,6 @@ KERAS_MODULES = frozenset(
         "compression.keras_builder",
         "compression.normalization",
         "compression.pipeline",
-        "compression.ratios",
         "compression.search",
         "compression.stages",
         "compression.unit_order",

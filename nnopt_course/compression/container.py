@@ -64,12 +64,11 @@ def pack(
         >>> [len(pack(model)) // 1000 for model in (dense, prune(dense, 0.99).model)]
         [1064, 13]
     """
-    from_keras(model)  # Refuses a layer that the format does not have.
+    network = from_keras(model)
+    steps = flatten(model).steps
     _require_types(model)
-    model = in_float32(model)
-    network, steps = from_keras(model), flatten(model).steps
     if any(step.kind == "BatchNormalization" for step in steps):
-        model = fold(model).model
+        model = fold(in_float32(model)).model
         network, steps = from_keras(model), flatten(model).steps
     without_bias = {step.path for step in steps if getattr(step.layer, "use_bias", None) is False}
     nodes = from_network(network, without_bias=without_bias)

@@ -14,6 +14,7 @@ Taught in: part 7, putting it together.
 from __future__ import annotations
 
 import math
+import operator
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ from nnopt_course.distillation import DistillationLoss, soft_targets
 from nnopt_course.evaluation.accuracy import predictor
 from nnopt_course.inputs import check_images
 from nnopt_course.interrupts import interrupts_kept
+from nnopt_course.quantization.simulated.fake_quant import ActivationQuantizer
 from nnopt_course.quiet import import_quietly
 from nnopt_course.shifts import all_moves
 from nnopt_course.training import BAR, set_seed
@@ -43,7 +45,7 @@ __all__ = [
     "answers",
     "as_rate",
     "cosine",
-    "ends_in_softmax",
+    "require_epochs",
     "require_fits",
     "steps_in",
     "train_epochs",
@@ -56,12 +58,13 @@ Rate = Callable[[float], float]
 AT_ONCE = 50
 #: Probabilities below this are taken to be it, before the logarithm.
 SMALLEST = 1e-7
-#: Layers that hand on the numbers that they are given.
+#: Layers that hand on the numbers that they are given, at most rounded.
 _PASSING_ON = (
     keras.layers.Dropout,
     keras.layers.Flatten,
     keras.layers.Identity,
     keras.layers.Reshape,
+    ActivationQuantizer,
 )
 
 
@@ -126,14 +129,24 @@ def adam(learning_rate: float | Rate, steps: int) -> Any:
     return keras.optimizers.Adam(_Table(np.array([rate(i / steps) for i in range(steps)], "f4")))
 
 
+def require_epochs(epochs: int, *, at_least: int = 0) -> None:
+    """Refuse what is no number of epochs.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is too small.
+    """
+    if operator.index(epochs) < at_least:
+        raise ValueError(f"epochs must be at least {at_least}; received {epochs}")
+
+
 def steps_in(setting: Setting, epochs: int) -> int:
     """How many steps some epochs take.
 
     Raises:
         ValueError: less than one epoch.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1; received {epochs}")
+    require_epochs(epochs, at_least=1)
     return epochs * math.ceil(len(setting.train) / setting.batch_size)
 
 
@@ -146,7 +159,6 @@ def train_epochs(
     callbacks: Sequence[Any] = (),
     name: str = "train",
     at_once: int = AT_ONCE,
-    from_logits: bool | None = None,
 ) -> None:
     """Train a model, in place, and show one progress bar.
 
@@ -161,8 +173,6 @@ def train_epochs(
         callbacks: for ``fit``. They are asked once every ``at_once`` steps.
         name: stands beside the bar.
         at_once: steps that run in one call.
-        from_logits: whether the model answers with logits; by default it is asked
-            (:func:`ends_in_softmax`).
 
     Raises:
         ValueError: a weight is not finite to begin with.
@@ -171,9 +181,7 @@ def train_epochs(
     """
     if path := first_not_finite(model):
         raise ValueError(f"weights must be finite; {path} holds NaN or infinity")
-    if from_logits is None:
-        from_logits = not ends_in_softmax(model)
-    loss = DistillationLoss(from_logits=from_logits)
+    loss = DistillationLoss(from_logits=not ends_in_softmax(model))
     model.compile(optimizer, loss=loss, steps_per_execution=at_once)
     set_seed(setting.seed)
     rng = np.random.default_rng(setting.seed)

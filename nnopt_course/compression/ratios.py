@@ -5,13 +5,13 @@ Taught in: part 7, what does a compression ratio count?
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from nnopt_course.compression.container import unpack
 from nnopt_course.compression.file_format.contents import decoded, parse
 from nnopt_course.compression.file_format.values import NAMES
 from nnopt_course.compression.gaps import to_gaps
-from nnopt_course.weights import get_weights
 
 __all__ = ["five_ratios"]
 
@@ -51,18 +51,19 @@ def five_ratios(data: bytes, parameters: int) -> dict[str, float]:
         >>> print(*(f"{way} {ratio:.0f}" for way, ratio in ratios.items()), sep=", ")
         weights left 10, their bits alone 160, smaller layers 16, gaps and values 44, the file 56
     """
-    arrays = decoded(parse(data))
+    parsed = parse(data)
+    arrays = decoded(parsed)
     if any(NAMES[each.code % 8] in ("sparse", "raw") for each in arrays):
         raise ValueError("expected a network on levels; received one with an array of floats")
-    net = unpack(data)
-    weights = [weight.value for weight in get_weights(net).values()]
-    entries, left = net.count_params(), sum(int((w != 0).sum()) for w in weights)
+    there = zip(arrays, parsed.places, strict=True)
+    entries = sum(math.prod(place.shape) for each, place in there if not each.is_absent)
+    integers = [each.integers for each in arrays if each.has_integers]
+    left = sum(int((q != 0).sum()) for q in integers)
     if not 0 < left <= entries <= parameters:
         raise ValueError(
             f"expected weights that are not zero, and at most {parameters:,}, as many as before; "
             f"received {left:,} of {entries:,}"
         )
-    integers = [each.integers for each in arrays if each.has_integers]
     bits = max(int(np.abs(q).max()) for q in integers).bit_length() + 1  # One for the sign.
     pairs = min(
         (gap_bits + bits) * sum(len(to_gaps(q, 2**gap_bits - 1)[0]) for q in integers)

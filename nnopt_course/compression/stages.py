@@ -30,7 +30,6 @@ Taught in: part 7, putting it together.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -41,7 +40,7 @@ from nnopt_course.compression.epochs import (
     Rate,
     adam,
     as_rate,
-    ends_in_softmax,
+    require_epochs,
     steps_in,
     train_epochs,
 )
@@ -94,7 +93,7 @@ def train(epochs: int, *, learning_rate: float | Rate = 1e-3) -> Stage:
     Raises:
         ValueError: less than one epoch, or a rate that is not above 0 and finite.
     """
-    _require_epochs(epochs, at_least=1)
+    require_epochs(epochs, at_least=1)
     learning_rate = as_rate(learning_rate)
 
     def stage(model: Any, setting: Setting) -> Any:
@@ -152,7 +151,7 @@ def prune(
         raise ValueError(f"expected a span (a, b) with 0 ≤ a < b ≤ 1; received {span}")
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity must be in [0, 1); received {sparsity}")
-    _require_epochs(epochs)
+    require_epochs(epochs)
     learning_rate = as_rate(learning_rate)
     options = {"score": moments, "allocation": global_, "every": EVERY} | options
     score_of = options.pop("score")
@@ -228,7 +227,7 @@ def level(
     Raises:
         ValueError: epochs below 0, or a rate that is not above 0 and finite.
     """
-    _require_epochs(epochs)
+    require_epochs(epochs)
     learning_rate = as_rate(learning_rate)
     rule, bias_rule = rule or uniform(3), bias_rule or uniform(4)
 
@@ -258,7 +257,7 @@ def share(
     Raises:
         ValueError: epochs below 0, or a rate that is not above 0 and finite.
     """
-    _require_epochs(epochs)
+    require_epochs(epochs)
     learning_rate = as_rate(learning_rate)
 
     def stage(model: Any, setting: Setting) -> Any:
@@ -284,29 +283,17 @@ def quantize_aware(
     Raises:
         ValueError: less than one epoch, or a rate that is not above 0 and finite.
     """
-    _require_epochs(epochs, at_least=1)
+    require_epochs(epochs, at_least=1)
     learning_rate = as_rate(learning_rate)
 
     def stage(model: Any, setting: Setting) -> Any:
         prepared = aware.prepare(model, scheme).model
         masks = aware.kernel_masks(prepared)
         optimizer = with_masks(adam(learning_rate, steps_in(setting, epochs)), prepared, masks)
-        train_epochs(
-            prepared,
-            setting,
-            epochs=epochs,
-            optimizer=optimizer,
-            name="quantize-aware",
-            from_logits=not ends_in_softmax(model),  # The prepared one ends in a rounding.
-        )
+        train_epochs(prepared, setting, epochs=epochs, optimizer=optimizer, name="quantize-aware")
         return aware.strip(prepared)
 
     return stage
-
-
-def _require_epochs(epochs: int, *, at_least: int = 0) -> None:
-    if operator.index(epochs) < at_least:
-        raise ValueError(f"epochs must be at least {at_least}; received {epochs}")
 
 
 def _trained(

@@ -16,6 +16,7 @@ from nnopt_course.compression.epochs import (
 )
 from nnopt_course.compression.setting import Setting
 from nnopt_course.data import Split
+from nnopt_course.quantization import aware
 from nnopt_course.quiet import import_quietly
 from nnopt_course.shifts import all_moves, shifted
 
@@ -125,6 +126,9 @@ def nested():
         (lambda: keras.Sequential([nested(), layers.Dropout(0.5), layers.Reshape((3,))]), True),
         (lambda: keras.Sequential([dense(), layers.Flatten()]), False),
         (lambda: functional(keras.ops.softmax), True),
+        (lambda: aware.prepare(dense(softmax=True)).model, True),
+        (lambda: aware.prepare(dense()).model, False),
+        (lambda: aware.prepare(functional(layers.Softmax())).model, True),
         (lambda: functional(keras.ops.relu), False),
         (lambda: Subclassed(), False),
     ],

@@ -7,6 +7,7 @@ from nnopt_course.compression.container import pack
 from nnopt_course.compression.ratios import five_ratios
 from nnopt_course.quiet import import_quietly
 
+pytestmark = pytest.mark.keras
 keras = import_quietly("keras")
 
 
