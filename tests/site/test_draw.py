@@ -87,7 +87,10 @@ def open_page(browser) -> Iterator[object]:
 
 @pytest.fixture
 def own_site(tmp_path) -> Iterator[object]:
-    """The page on a server of its own, which can be stopped; the built files are copies."""
+    """The page on a server of its own, which can be stopped; the built files are copies.
+
+    ``held`` has a ``threading.Event`` for each path that waits before it is answered.
+    """
     there = tmp_path / "chapters" / "4_transfer"
     (there / "draw").mkdir(parents=True)
     for name in ("_static", "searchindex.js"):
@@ -96,9 +99,14 @@ def own_site(tmp_path) -> Iterator[object]:
         (there / file.name).symlink_to(file)
     for file in FOLDER.iterdir():
         (there / "draw" / file.name).write_bytes(file.read_bytes())
-    asked = []
+    asked, held, let_through = [], {}, threading.Event()
+    let_through.set()
 
     class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            held.get(self.path.split("?")[0], let_through).wait(timeout=30)
+            super().do_GET()
+
         def log_request(self, *_: object) -> None:
             asked.append(self.path.split("?")[0])
 
@@ -108,7 +116,7 @@ def own_site(tmp_path) -> Iterator[object]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=tmp_path))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     server.address, server.files = f"http://127.0.0.1:{server.server_port}/", there / "draw"
-    server.root, server.asked = tmp_path, asked
+    server.root, server.asked, server.held = tmp_path, asked, held
     yield server
     server.shutdown()
     server.server_close()
@@ -381,6 +389,24 @@ def test_it_works_without_a_server_once_it_was_loaded(open_page, own_site):
     assert page.evaluate(
         "getComputedStyle(document.querySelector('#draw .board')).touchAction"
     ) == ("none")
+
+
+def test_a_file_on_its_way_when_the_worker_starts_is_kept_too(open_page, own_site):
+    worker, slow = (
+        f"/chapters/4_transfer/{name}" for name in ("draw_worker.js", "draw/dense.wasm.gz")
+    )
+    own_site.held |= {worker: threading.Event(), slow: threading.Event()}
+    page = open_page(own_site.address)
+    page.locator("[data-network=dense] button").click()
+    own_site.held[worker].set()
+    page.wait_for_selector("#draw .offline:not(:empty)")
+    own_site.held[slow].set()
+    page.wait_for_selector("[data-network=dense] .answer")
+    page.wait_for_selector("#draw .offline:not(:empty)")
+    own_site.shutdown()
+    own_site.server_close()
+    page.reload()
+    fetch_all(page)
 
 
 def test_a_new_build_replaces_what_was_kept(open_page, own_site):

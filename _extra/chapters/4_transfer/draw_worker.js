@@ -38,7 +38,7 @@ async function respond(request) {
   }
 }
 
-// What the page had loaded before the worker was there: from the browser's own cache, mostly.
+// What did not pass through the worker, because it was not there yet: from the browser's own cache, mostly.
 self.addEventListener("message", event => event.waitUntil((async () => {
   const cache = await caches.open(CACHE);
   const keep = async url => {
