@@ -99,12 +99,12 @@ def own_site(tmp_path) -> Iterator[object]:
         (there / file.name).symlink_to(file)
     for file in FOLDER.iterdir():
         (there / "draw" / file.name).write_bytes(file.read_bytes())
-    asked, held, let_through = [], {}, threading.Event()
-    let_through.set()
+    asked, held = [], {}
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
-            held.get(self.path.split("?")[0], let_through).wait(timeout=30)
+            if released := held.get(self.path.split("?")[0]):
+                released.wait(timeout=30)
             super().do_GET()
 
         def log_request(self, *_: object) -> None:
@@ -151,6 +151,14 @@ def fetch_all(page) -> None:
     for name in ON_REQUEST:
         page.locator(f"[data-network={name}] button").click()
         page.wait_for_selector(f"[data-network={name}] .answer")
+
+
+def reload_without(server, page) -> None:
+    """What a reader sees who comes back without a connection."""
+    server.shutdown()
+    server.server_close()
+    page.reload()
+    page.wait_for_selector("#draw.ready")
 
 
 def compare(page) -> dict[str, tuple[int, str]]:
@@ -378,10 +386,7 @@ def test_it_works_without_a_server_once_it_was_loaded(open_page, own_site):
     fetch_all(page)
     compare(page)
     page.wait_for_selector("#draw .offline:not(:empty)")
-    own_site.shutdown()
-    own_site.server_close()
-    page.reload()
-    page.wait_for_selector("#draw.ready")
+    reload_without(own_site, page)
     fetch_all(page)
     page.get_by_role("button", name="Draw a 6").click()
     assert answers(page) == all_say(6, [*ON_REQUEST, *AT_ONCE])
@@ -403,9 +408,7 @@ def test_a_file_on_its_way_when_the_worker_starts_is_kept_too(open_page, own_sit
     own_site.held[slow].set()
     page.wait_for_selector("[data-network=dense] .answer")
     page.wait_for_selector("#draw .offline:not(:empty)")
-    own_site.shutdown()
-    own_site.server_close()
-    page.reload()
+    reload_without(own_site, page)
     fetch_all(page)
 
 

@@ -38,7 +38,8 @@ async function respond(request) {
   }
 }
 
-// What did not pass through the worker, because it was not there yet: from the browser's own cache, mostly.
+// What did not pass through the worker, because it was not there yet: from the browser's own cache,
+// mostly.
 self.addEventListener("message", event => event.waitUntil((async () => {
   const cache = await caches.open(CACHE);
   const keep = async url => {
