@@ -30,7 +30,7 @@ def every_row(rows: Iterable[Mapping[str, Any]]) -> str:
     """Means over the seeds, every recipe."""
     means = _means(rows, ALL).reset_index()
     means["net"] = means["net"].map(TITLES)
-    return _markdown(means, text=2)
+    return _markdown(means)
 
 
 def first_page(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -39,7 +39,7 @@ def first_page(rows: Iterable[Mapping[str, Any]]) -> str:
     means = means.loc[[key for key in BESIDE if key in means.index]]
     means.insert(0, "network", [TITLES[net] for net, _ in means.index])
     means["papers"] = [BESIDE[key] for key in means.index]
-    return _markdown(means, text=1)
+    return _markdown(means)
 
 
 def _means(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
@@ -49,6 +49,7 @@ def _means(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> pd.Data
     return frame.rename(columns={column: ALL[column][0] for column in columns})
 
 
-def _markdown(frame: pd.DataFrame, *, text: int) -> str:
-    aligned = ["left"] * text + ["right"] * (len(frame.columns) - text)
+def _markdown(frame: pd.DataFrame) -> str:
+    numbers = {title for title, _ in ALL.values()}
+    aligned = ["right" if column in numbers else "left" for column in frame.columns]
     return frame.to_markdown(index=False, disable_numparse=True, colalign=aligned)
